@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Speed and memory of a node, as ratios to yardsticks measured in the same run.
+
+Yardsticks: the ceiling (ceiling.c, the least that a durable log server must do), Redis streams with
+appendfsync always, NATS JetStream (acks from the page cache).  Peers that are not installed are
+left out and said so; `apt-get install redis-server nats-server` brings them.
+
+    regress/perf/run.py --root build/root --tools build/main [--only NAME,...] [--secs 4] [--json FILE]
+
+Each measurement is the median of --rounds runs; runs of the things compared alternate.  Prints a
+table with the ratio, the goal and whether it is met.
+"""
+import argparse
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, proc, secs=30):
+    deadline = time.monotonic() + secs
+    while time.monotonic() < deadline:
+        if proc.poll() is not None:
+            raise RuntimeError(f"{proc.args[0]} exited with {proc.returncode}")
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise RuntimeError(f"{proc.args[0]}: port {port} does not open")
+
+
+def tree(pid):
+    """The process and all below it."""
+    out = [pid]
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        try:
+            for child in open(path).read().split():
+                out += tree(int(child))
+        except OSError:
+            pass
+    return out
+
+
+def memory_kib(pids):
+    """RssAnon of all, plus RssShmem counted once (the largest)."""
+    anon, shmem = 0, 0
+    for pid in pids:
+        for line in open(f"/proc/{pid}/status"):
+            if line.startswith("RssAnon:"):
+                anon += int(line.split()[1])
+            elif line.startswith("RssShmem:"):
+                shmem = max(shmem, int(line.split()[1]))
+    return anon + shmem
+
+
+class Server:
+    """A server under test: start it, load it, stop it."""
+
+    def __init__(self, work):
+        self.work = work
+        self.port = free_port()
+        self.proc = None
+
+    def stop(self):
+        if self.proc and self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+            try:
+                self.proc.wait(20)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+
+    def launch(self, cmd):
+        self.log = open(os.path.join(self.work, "log"), "wb")
+        self.proc = subprocess.Popen(cmd, stdout=self.log, stderr=self.log, cwd=self.work)
+        wait_port(self.port, self.proc)
+        return self
+
+
+class Almadia(Server):
+    driver = "load_native"
+
+    def start(self, root, mode="processes", workers=1, extra=""):
+        conf = os.path.join(self.work, "almadia.conf")
+        with open(conf, "w") as f:
+            f.write(f"[server]\ndata_dir = {self.work}/data\nruntime_dir = {self.work}\nmode = {mode}\n"
+                    f"workers = {workers}\n[listener native]\nprotocol = native\n"
+                    f"bind = 127.0.0.1:{self.port}\n{extra}")
+        return self.launch([f"{root}/sbin/almadiad", "-c", conf])
+
+
+class Ceiling(Server):
+    driver = "load_ceiling"
+
+    def start(self, tools, grow=False):
+        return self.launch([f"{tools}/regress/perf/ceiling", str(self.port), f"{self.work}/log.bin"]
+                           + (["grow"] if grow else []))
+
+
+class Redis(Server):
+    driver = "load_redis"
+
+    def start(self):
+        return self.launch(["redis-server", "--port", str(self.port), "--dir", self.work, "--appendonly",
+                            "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"])
+
+
+class Nats(Server):
+    driver = "load_nats"
+
+    def start(self):
+        return self.launch(["nats-server", "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.work])
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.rows = []
+        self.raw = []
+
+    def load(self, server, mode, **keys):
+        cmd = [f"{self.args.tools}/regress/perf/{server.driver}", mode, f"127.0.0.1:{server.port}"]
+        cmd += [f"{k}={v}" for k, v in keys.items()]
+        out = subprocess.run(cmd, capture_output=True, text=True, timeout=300)
+        if out.returncode != 0:
+            raise RuntimeError(f"{' '.join(cmd)}: {out.stderr.strip()}")
+        result = json.loads(out.stdout.strip().splitlines()[-1])
+        self.raw.append({"server": type(server).__name__, "mode": mode, **keys, "result": result})
+        return result
+
+    def row(self, what, value, against, ratio, goal, ok):
+        self.rows.append((what, value, against, ratio, goal, ok))
+        met = "-" if ok is None else ("met" if ok else "MISSED")
+        print(f"{what:58s} {value:>16s} {against:>24s} {ratio:>8s} {goal:>16s} {met}", flush=True)
+
+    def work(self):
+        return tempfile.mkdtemp(prefix="almadia-perf-", dir=self.args.dir)
+
+    def median_rates(self, servers, mode, **keys):
+        """Median of ack_s for several servers, runs alternating."""
+        got = {name: [] for name in servers}
+        for _ in range(self.args.rounds):
+            for name, server in servers.items():
+                got[name].append(self.load(server, mode, **keys)["ack_s"])
+        return {name: statistics.median(v) for name, v in got.items()}
+
+    def peers(self):
+        out = {}
+        for name, cls, binary in (("redis", Redis, "redis-server"), ("nats", Nats, "nats-server")):
+            if shutil.which(binary) and os.path.exists(f"{self.args.tools}/regress/perf/{cls.driver}"):
+                out[name] = cls(self.work()).start()
+            else:
+                print(f"-- {binary} is not installed: left out")
+        return out
+
+
+# Retention so small that the log cycles through recycled segments within one run.
+RECYCLE = "[storage segment]\nsegment_size = 256m\nspare_segments = 2\n[retention]\nbytes = 1g\n"
+
+
+def cycle_log(bench, server):
+    """Publish until the log has gone through all its segments once."""
+    bench.load(server, "fill", size=1024, conns=16, window=256, count=2600000, secs=60)
+
+
+def throughput(bench):
+    a = bench.args
+    ceiling = Ceiling(bench.work()).start(a.tools)
+    ours = Almadia(bench.work()).start(a.root, a.mode, extra=RECYCLE)
+    cycle_log(bench, ours)
+    for size in (1024, 100):
+        for window, goal in ((64, 0.40), (1024, 0.30)):
+            got = bench.median_rates({"ceiling": ceiling, "ours": ours}, "pub", size=size, conns=16,
+                                     window=window, secs=a.secs)
+            ratio = got["ours"] / got["ceiling"]
+            bench.row(f"publish {size} B, 16 x {window}, recycled log", f"{got['ours']:,.0f}/s",
+                      f"ceiling {got['ceiling']:,.0f}/s", f"{ratio:.2f}", f">= {goal:.2f}", ratio >= goal)
+    ours.stop()
+    peers = bench.peers()
+    for size in (1024, 100):
+        for name, peer in peers.items():
+            fresh = Almadia(bench.work()).start(a.root, a.mode)
+            got = bench.median_rates({name: peer, "ours": fresh}, "pub", size=size, conns=16, window=64,
+                                     secs=a.secs)
+            fresh.stop()
+            bench.row(f"publish {size} B, 16 x 64, new log", f"{got['ours']:,.0f}/s",
+                      f"{name} {got[name]:,.0f}/s", f"{got['ours'] / got[name]:.2f}", "", None)
+    for peer in peers.values():
+        peer.stop()
+    ceiling.stop()
+    grow = Ceiling(bench.work()).start(a.tools, grow=True)
+    fresh = Almadia(bench.work()).start(a.root, a.mode)
+    got = bench.median_rates({"ceiling": grow, "ours": fresh}, "pub", size=1024, conns=16, window=64, secs=a.secs)
+    bench.row("publish 1024 B, 16 x 64, growing log", f"{got['ours']:,.0f}/s",
+              f"ceiling {got['ceiling']:,.0f}/s", f"{got['ours'] / got['ceiling']:.2f}", "", None)
+    grow.stop()
+    fresh.stop()
+
+
+def latency(bench):
+    a = bench.args
+    ceiling = Ceiling(bench.work()).start(a.tools)
+    for mode in ("processes", "threads", "fused"):
+        ours = Almadia(bench.work()).start(a.root, mode, extra=RECYCLE)
+        p50 = {"ceiling": [], "ours": []}
+        for _ in range(a.rounds):
+            for name, server in (("ceiling", ceiling), ("ours", ours)):
+                p50[name].append(bench.load(server, "pub", size=1024, conns=1, window=1, secs=a.secs)["ack"]["p50"])
+        c, o = statistics.median(p50["ceiling"]), statistics.median(p50["ours"])
+        if mode == "fused":
+            bench.row("ack p50, one in flight, fused", f"{o:.0f} us", f"ceiling {c:.0f} us", f"{o / c:.2f}",
+                      "<= 1.20", o <= 1.2 * c)
+        else:
+            bench.row(f"ack p50, one in flight, {mode}", f"{o:.0f} us", f"ceiling {c:.0f} us",
+                      f"+{o - c:.0f}us", "<= +70us", o <= c + 70)
+        rate = bench.median_rates({"ours": ours}, "pub", size=1024, conns=16, window=64, secs=a.secs)["ours"]
+        bench.row(f"publish 1024 B, 16 x 64, {mode}", f"{rate:,.0f}/s", "", "", "", None)
+        ours.stop()
+    ceiling.stop()
+
+
+def catch_up(bench):
+    """A backlog of 1 GiB read by one consumer, alone and while publishers go on."""
+    a = bench.args
+    count = (1 << 30) // 1024
+    ours = Almadia(bench.work()).start(a.root, a.mode)
+    bench.load(ours, "fill", size=1024, conns=16, window=256, count=count, secs=120)
+    mine = statistics.median(bench.load(ours, "drain", size=1024, count=count, secs=60)["recv_MBs"]
+                             for _ in range(a.rounds))
+    if shutil.which("redis-server"):
+        peer = Redis(bench.work()).start()
+        bench.load(peer, "fill", size=1024, conns=16, window=256, count=count, secs=120)
+        theirs = statistics.median(bench.load(peer, "drain", size=1024, count=count, secs=60)["recv_MBs"]
+                                   for _ in range(a.rounds))
+        peer.stop()
+        bench.row("catch-up read of 1 GiB, one consumer", f"{mine:,.0f} MB/s", f"redis {theirs:,.0f} MB/s",
+                  f"{mine / theirs:.2f}", ">= 1.50", mine >= 1.5 * theirs)
+    else:
+        bench.row("catch-up read of 1 GiB, one consumer", f"{mine:,.0f} MB/s", "", "", "", None)
+    ours.stop()
+
+
+def memory(bench):
+    ours = Almadia(bench.work()).start(bench.args.root, bench.args.mode)
+    time.sleep(2)
+    pids = tree(ours.proc.pid)
+    mib = memory_kib(pids) / 1024
+
+    def switches():
+        total = 0
+        for pid in pids:
+            for line in open(f"/proc/{pid}/status"):
+                if line.startswith("voluntary_ctxt_switches"):
+                    total += int(line.split()[1])
+        return total
+
+    before = switches()
+    time.sleep(5)
+    wakes = (switches() - before) / 5
+    bench.row("idle memory, RssAnon + RssShmem of all processes", f"{mib:.1f} MiB", "", "", "< 12 MiB", mib < 12)
+    bench.row("idle wake-ups of all processes", f"{wakes:.1f}/s", f"{len(pids)} processes", "",
+              f"<= {2 * len(pids)}/s", wakes <= 2 * len(pids))
+    ours.stop()
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--root", required=True, help="installed tree")
+    ap.add_argument("--tools", required=True, help="build directory with regress/perf programs")
+    ap.add_argument("--only", default="throughput,latency,catch_up,memory")
+    ap.add_argument("--mode", default="processes")
+    ap.add_argument("--secs", type=float, default=4)
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--dir", default="/var/tmp")
+    ap.add_argument("--json")
+    args = ap.parse_args()
+    bench = Bench(args)
+    parts = {"throughput": throughput, "latency": latency, "catch_up": catch_up, "memory": memory}
+    for name in args.only.split(","):
+        parts[name](bench)
+    if args.json:
+        with open(args.json, "w") as f:
+            json.dump({"rows": bench.rows, "raw": bench.raw}, f, indent=1)
+    for path in glob.glob(os.path.join(args.dir, "almadia-perf-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    return 0 if all(row[5] is not False for row in bench.rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
