@@ -69,12 +69,13 @@ struct alm_append { /* append only */
 #define ALM_DONE_ADMIN 6u   /* data: JSON text */
 #define ALM_DONE_TIMER 7u
 
-/* Bytes of the log, whole records back to back. pin keeps them valid: give it to write_pinned, or
+/* Bytes of the log, whole records back to back, all from one batch. pin keeps them valid: give it to write_pinned, or
  * it ends with the call of done(). */
 struct alm_chunk { /* frozen */
 	const void *data;
 	uint64_t len;
 	uint64_t pin;
+	uint64_t position; /* of the first byte in the log: a message's physical id */
 };
 
 struct alm_done { /* append only */

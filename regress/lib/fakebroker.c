@@ -609,7 +609,8 @@ fb_answer_append(struct fb_request *r, int status, uint64_t first_offset)
 void
 fb_answer_records(struct fb_request *r, const struct buf *records, uint64_t begin, uint64_t end)
 {
-	struct alm_chunk k = {records->data, records->len, 1};
+	struct alm_chunk k = {
+	    .data = records->data, .len = records->len, .pin = 1, .position = 96};
 	struct alm_done d = {.begin = begin, .end = end, .chunks = &k,
 	    .n_chunks = records->len ? 1 : 0, .next_offset = r->fetch.offset};
 	const struct alm_record *rec;
