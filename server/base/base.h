@@ -13,7 +13,7 @@
 
 void log_init(const char *role, uint32_t min_level, uint32_t json); /* role: "ledger", "worker 1" */
 void log_line(uint32_t level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void log_vline(uint32_t level, const char *fmt, va_list ap);
+void log_vline(uint32_t level, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Name of the thread's role in --threads mode; overrides log_init's. Static text. */
 void log_thread_role(const char *role);
 void log_level_set(uint32_t min_level);
@@ -28,7 +28,7 @@ void log_level_set(uint32_t min_level);
 
 /* Remember a text, return status: return err_set(ALM_EIO, "could not open %s: %s", ...). */
 int err_set(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int err_vset(int status, const char *fmt, va_list ap);
+int err_vset(int status, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Text of the last err_set of this thread; "" if none. */
 const char *err_text(void);
 void err_clear(void);
@@ -83,7 +83,8 @@ uint64_t *hmap_get(const struct hmap *, uint64_t key);
 /* Slot of the key, made with value 0 if new; NULL if out of memory. */
 uint64_t *hmap_put(struct hmap *, uint64_t key);
 int hmap_del(struct hmap *, uint64_t key); /* 1 if it was there */
-/* Walk: *at starts as 0; returns 1 with key and value until 0. */
+/* Walk: *at starts as 0; returns 1 with key and value until 0.  No put or del during a walk; the
+ * order differs from process to process (keys are hashed with a random seed). */
 int hmap_next(const struct hmap *, uint64_t *at, uint64_t *key, uint64_t *value);
 
 /* ---- histogram of microseconds (or anything): log-linear, 1/32 relative error, in shared memory.
