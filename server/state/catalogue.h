@@ -55,5 +55,8 @@ struct hash128 state_key_hash(struct alm_slice ns, struct alm_slice key);
  * says what else is in it). *position: fold the log from here. ALM_ENOTFOUND: no checkpoint yet, fold
  * from the begin of the log. */
 int catalogue_load(struct catalogue *, const char *data_dir, uint64_t *position);
+/* The same from a checkpoint that was read and checked already. */
+struct checkpoint;
+int catalogue_fold_checkpoint(struct catalogue *, const struct checkpoint *);
 
 #endif
