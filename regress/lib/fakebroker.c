@@ -1,5 +1,5 @@
 /* regress/lib/fakebroker.c - see fakebroker.h.  Here: the broker table, connections and
- * answers; fakehost.c has the host table.  Copies of a request live in its chain of blocks. */
+ * answers; fakebroker_host.c has the host table.  Copies of a request live in its chain of blocks. */
 #include "regress/lib/fakebroker.h"
 
 #include <inttypes.h>

@@ -118,7 +118,7 @@ struct fakebroker *fb_new(void);
 uint64_t fb_free(struct fakebroker *);
 /* A setting's text as in almadia.conf; static strings; before fb_load. */
 void fb_set(struct fakebroker *, const char *name, const char *text);
-void fb_host_init(struct fakebroker *); /* fakehost.c: fills fb->host; called by fb_new */
+void fb_host_init(struct fakebroker *); /* fakebroker_host.c: fills fb->host; called by fb_new */
 int fb_load(struct fakebroker *, const struct alm_protocol_ops_v0 *);
 /* A topic that topic() finds; returns its id. */
 uint32_t fb_topic_add(struct fakebroker *, const char *name, uint32_t queues);
