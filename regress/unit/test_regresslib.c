@@ -77,7 +77,7 @@ state_records_read_back(void **state)
 	struct mkbatch m;
 	const struct alm_batch *b;
 	struct alm_slice ns, key, val;
-	struct alm_state_op op;
+	struct alm_state_op op = {0};
 	uint64_t at = 0;
 	uint32_t rec = sizeof *b;
 
