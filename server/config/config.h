@@ -43,6 +43,7 @@ struct core_settings {
 	uint32_t auto_create_topics;
 	uint64_t reserved_space;        /* bytes kept for deletes and offset commits */
 	uint64_t spin_us;
+	uint32_t allow_remote;          /* listeners may bind other than loopback addresses */
 	uint32_t accept_data_loss;      /* from the command line only */
 	struct listener listener[LISTENERS_MAX];
 	uint32_t n_listeners;
@@ -52,10 +53,18 @@ struct core_settings {
  * On error: ALM_ECONFIG and err_text() is the one line to print. */
 int config_load(const char *path, const char *const *overrides, uint32_t n, struct config **out);
 void config_free(struct config *);
+/* The operator accepts losing damaged data at the ledger's next start (--accept-data-loss). Before
+ * the configuration is handed out. */
+void config_accept_data_loss(struct config *, uint32_t accept);
 const struct core_settings *config_core(const struct config *);
 /* Raw value of a key in a section or NULL; origin ("almadia.conf:14", "command line", "default"). */
 const char *config_get(const struct config *, const char *section, const char *key,
     const char **origin);
+/* The i-th section of the files and overrides, in order, or NULL past the last. */
+const char *config_section(const struct config *, uint32_t i, const char **origin);
+/* Boot-scope core settings in which two configurations differ: each(arg, "server.workers"). */
+void config_needs_restart(const struct config *, const struct config *,
+    void (*each)(void *arg, const char *setting), void *arg);
 /* Check section [kind name] against declared settings: unknown keys, types, ranges. */
 int config_check_settings(const struct config *, const char *kind, const char *name,
     const struct alm_setting *, uint32_t n);
@@ -71,5 +80,7 @@ int config_from_snapshot(int fd, struct config **out);
 void config_describe(int json, void (*emit)(void *, const char *text), void *arg);
 /* Each resolved value with origin, for -t and `almadia node config`. JSON text appended. */
 int config_dump_json(const struct config *, struct buf *out);
+/* The same for people: one line each. */
+int config_dump_text(const struct config *, struct buf *out);
 
 #endif
