@@ -58,9 +58,10 @@ struct region_ring { /* one per peer in the owner's region */
 	_Atomic uint64_t peer_generation; /* of the peer's region that the owner has attached */
 	_Atomic uint64_t head;            /* bytes consumed from the peer's ring to the owner */
 	_Atomic uint64_t tail;            /* bytes published in the owner's ring to the peer */
+	_Atomic uint64_t want_room;       /* 1: the owner's ring was full, ring its bell at the next release */
 	uint64_t data;                    /* offset of the ring's data in this region, 0: none */
 	uint64_t size;                    /* power of two */
-	uint64_t pad[3];
+	uint64_t pad[2];
 };
 
 struct region_head {
@@ -80,7 +81,7 @@ struct region_head {
 	} page;
 	_Atomic uint64_t counter[COUNTERS_MAX];
 	struct hist hist[HISTS_MAX];
-	struct region_ring ring[PEERS_MAX];
+	_Alignas(64) struct region_ring ring[PEERS_MAX];
 };
 
 struct region { /* a mapping */
@@ -91,10 +92,13 @@ struct region { /* a mapping */
 
 /* Which rings a role produces and how large: fills size per peer, returns bytes of the region. */
 uint64_t region_plan(uint32_t peer, uint32_t workers, uint64_t ring_size[PEERS_MAX]);
-/* Manager: make a sealed memfd for one incarnation. Returns the descriptor or an error. */
+/* Manager: make a sealed memfd for one incarnation, after the one before is gone. generation is 1 or
+ * more and differs from that of every other incarnation of the role. Returns the descriptor
+ * (close-on-exec) or an error. */
 int region_create(uint32_t peer, uint32_t workers, uint64_t generation);
-/* Descriptor for read-only mapping by others. */
+/* Descriptor for read-only mapping by others, or an error. */
 int region_readonly_fd(int fd);
+/* Map and check: ALM_OK, or ALM_EINVAL, ALM_EIO with err_text(). The descriptor may be closed then. */
 int region_map(int fd, int writable, struct region *out);
 void region_unmap(struct region *);
 
@@ -104,14 +108,27 @@ void region_unmap(struct region *);
 
 struct bell { /* the sleeping side */
 	struct region_head *head;
-	int fd;
+	int fd; /* non-blocking */
 };
-/* Before sleeping: announce, then look at the rings once more; if there is work, cancel. */
-void bell_arm(struct bell *);
-void bell_disarm(struct bell *); /* awake again; drains the eventfd when it is readable */
 
-/* Ring a peer's bell if it sleeps. last: the caller's memory of the sleep it already rang for. */
+/* The rule for every role, or wake-ups are lost:
+ *
+ *	on wake-up:   bell_disarm()
+ *	              drain links and pages, do the work, link_release and link_flush
+ *	at the end:   bell_arm()
+ *	              look once more: link_readable() of each link, pages that matter
+ *	              something there? again from bell_disarm(); else return to the loop (sleep)
+ *
+ * Both may be called in either state. */
+void bell_arm(struct bell *);
+void bell_disarm(struct bell *); /* awake; drains the eventfd */
+
+/* Ring a peer's bell if it sleeps; the caller has stored what the peer shall see. last: the caller's
+ * memory of the sleep it already rang for, 0 at first. One system call for each sleep at most. */
 void bell_ring(const struct region_head *peer, int fd, uint64_t *last);
+
+/* In --fused mode, before anything else: activate(fd) is called instead of writing to the eventfd. */
+void bell_use_local(void (*activate)(int fd));
 
 /* ---- links: the two rings between this role and one peer ---------------------------------- */
 
@@ -127,7 +144,15 @@ struct link {
 	const uint8_t *in;              /* data of the peer's ring */
 	uint64_t out_size, in_size;
 	struct region map;              /* the peer's */
-	uint64_t broken;                /* 1: the peer wrote nonsense */
+	uint64_t broken;                /* 1: the peer wrote nonsense; detach it and have it ended */
+	uint64_t up;                    /* last answer of link_up */
+	uint64_t peer_generation;
+	uint64_t map_dev, map_ino;      /* identity of the newest region attached */
+	uint64_t out_head;              /* peer's head as last seen */
+	uint64_t in_tail;               /* peer's tail as last seen */
+	uint64_t peeked;                /* bytes of the record peeked, header included */
+	uint32_t reserved, reserved_type;
+	uint64_t want;                  /* bytes that did not fit */
 };
 
 /* Records: length and type, then the payload, 8-byte aligned. */
@@ -136,25 +161,34 @@ struct link_rec {
 	uint32_t type; /* 0 is padding */
 };
 
+/* self outlives the link. peer_bell: the eventfd of the peer's slot. */
 void link_init(struct link *, struct region *self, uint32_t peer_id, int peer_bell);
 /* Attach to an incarnation of the peer (maps fd; the caller keeps or closes it). Both rings start
- * empty. */
+ * empty: what the incarnation before left in its ring is to be drained first. Attaching the
+ * incarnation that is attached already changes nothing; one that was detached does not come back
+ * (ALM_ESTALE). Rings the peer's bell, so that it notices. */
 int link_attach(struct link *, int fd);
+/* Forget the peer; it sees the link go down. */
 void link_detach(struct link *);
-/* 1 if both sides are attached to each other's present incarnation. */
-int link_up(const struct link *);
-/* Room for one record of len payload bytes; NULL if there is none now or the link is not up. */
+/* 1 if both sides are attached to each other's present incarnation and the peer is not broken. */
+int link_up(struct link *);
+/* Room for one record of len payload bytes, aligned to 8; NULL if there is none now or the link is
+ * not up. After NULL the peer rings our bell when it has made room, and link_readable() says so. The
+ * reservation ends with link_commit or the next link_reserve. type is not 0. */
 void *link_reserve(struct link *, uint32_t type, uint32_t len);
 /* Largest payload that can ever fit. */
 uint32_t link_max(const struct link *);
 void link_commit(struct link *, uint32_t len); /* len <= reserved; not yet visible */
 /* Publish everything committed and wake the peer if it sleeps. */
 void link_flush(struct link *);
-/* Next record: payload, or NULL if there is none (or broken: see broken). Content is untrusted:
- * length and bounds are checked, nothing else; the peer may change it while it is read. */
+/* Next record: payload, aligned to 8, or NULL if there is none (or broken: see broken). Content is
+ * untrusted: length and bounds are checked, nothing else; the peer may change it while it is read, so
+ * copy a field before checking it. Valid until link_release, link_attach or link_detach. */
 const void *link_peek(struct link *, uint32_t *type, uint32_t *len);
 void link_consume(struct link *); /* the record peeked; returns its space at the next link_release */
-void link_release(struct link *); /* publish the head, so that the producer gets the room */
-int link_readable(struct link *); /* 1 if link_peek would give a record */
+/* Publish the head, so that the producer gets the room; wakes it if it waits for room. */
+void link_release(struct link *);
+/* 1 if link_peek would give a record, or (once) if room came back that link_reserve did not find. */
+int link_readable(struct link *);
 
 #endif
