@@ -76,7 +76,9 @@ is_(parse_config("# x\n[server]\nworkers = 3\n[log]\nlevel=debug\n"),
 with Node("[server]\nworkers = 1\n") as node:
     ok(True, "ready by sd_notify")
     like(open(node.conf).read(), r"workers = 1\n", "given settings replace the defaults")
-    is_(sorted(node.roles()), ["indexer", "ledger", "worker 1", "worker 2"], "roles are found by title")
+    names = ["indexer", "ledger", "worker 1", "worker 2"]
+    is_(len({node.wait_role(name) for name in names}), 4, "each role has a process")
+    is_(sorted(node.roles()), names, "roles are found by title")
     is_(node.pid_of("worker"), node.roles()["worker 1"], "a worker is a worker")
     old = node.kill_role("ledger")
     ok(node.wait_role("ledger", other_than=old) != old, "a killed role comes again")
