@@ -45,7 +45,7 @@ h_free(const struct alm_host *h, void *p)
 	free(p);
 }
 
-static void
+static void __attribute__((format(printf, 3, 4)))
 h_log(const struct alm_host *h, uint32_t level, const char *fmt, ...)
 {
 	struct fakehost *fh = self(h);
@@ -60,7 +60,7 @@ h_log(const struct alm_host *h, uint32_t level, const char *fmt, ...)
 	pthread_mutex_unlock(&fh->lock);
 }
 
-static int
+static int __attribute__((format(printf, 3, 4)))
 h_fail(const struct alm_host *h, int status, const char *fmt, ...)
 {
 	struct fakehost *fh = self(h);
@@ -76,7 +76,7 @@ h_fail(const struct alm_host *h, int status, const char *fmt, ...)
 	return status;
 }
 
-static void
+static void __attribute__((format(printf, 2, 3)))
 h_panic(const struct alm_host *h, const char *fmt, ...)
 {
 	va_list ap;
