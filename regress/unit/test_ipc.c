@@ -431,6 +431,42 @@ impossible_heads_break_the_link(void **state)
 	}
 }
 
+/* Random headers near the ring's end, so that records, padding and garbage meet there. */
+static void
+garbage_never_gives_a_record_outside_the_ring(void **state)
+{
+	const uint64_t size = 16 << 20, start = size - 512;
+	uint64_t rnd = 99, given = 0;
+	struct pair p;
+	uint32_t round, i;
+
+	(void)state;
+	pair_start(&p);
+	for (round = 0; round < 20000; round++) {
+		struct link *l = &p.ledger.link;
+		uint32_t type, len;
+		const uint8_t *d;
+
+		for (i = 0; i < 128; i++) {
+			rnd = rnd * 6364136223846793005u + 1442695040888963407u;
+			set_record(&p, (start + i * 8) % size,
+			    (uint32_t)(rnd >> 60 ? (rnd >> 40) % 96 : rnd >> 32), (uint32_t)(rnd >> 20) % 3);
+		}
+		l->head = l->in_tail = start;
+		l->broken = 0;
+		atomic_store(&scribble(&p)->tail, start + (rnd >> 50) % 1024 / 8 * 8);
+		while ((d = link_peek(l, &type, &len)) != NULL) {
+			assert_true(type != 0 && d >= l->in && len <= l->in_size &&
+			    d + len <= l->in + l->in_size);
+			link_consume(l);
+			given++;
+		}
+		assert_true(l->head <= l->in_tail && l->in_tail - l->head <= l->in_size);
+	}
+	assert_true(given > 1000);
+	pair_end(&p);
+}
+
 static void
 a_ring_outside_its_region_is_not_attached(void **state)
 {
@@ -674,6 +710,7 @@ main(void)
 	    cmocka_unit_test(impossible_records_break_the_link),
 	    cmocka_unit_test(a_record_over_the_end_of_the_ring_breaks_the_link),
 	    cmocka_unit_test(impossible_heads_break_the_link),
+	    cmocka_unit_test(garbage_never_gives_a_record_outside_the_ring),
 	    cmocka_unit_test(a_ring_outside_its_region_is_not_attached),
 	    cmocka_unit_test(the_region_of_another_role_is_not_attached),
 	    cmocka_unit_test(a_link_is_up_once_both_sides_are_attached_in_either_order),
