@@ -46,7 +46,8 @@ struct alm_options { /* append only; alm_options_init sets size and the defaults
 	uint32_t connect_timeout_ms; /* 3000: for one server */
 	uint32_t timeout_ms;         /* 30000: of blocking calls, see alm_set_timeout */
 	uint32_t delivery_timeout_ms; /* 120000: a message unacknowledged for so long fails */
-	uint32_t linger_us;          /* 1000: a batch that is not full waits so long for more */
+	uint32_t linger_us;          /* 1000: a batch that is not full waits so long for more; 0: only
+	                              * until the next alm_process, alm_poll, alm_push or alm_flush */
 	uint32_t batch_bytes;        /* 262144: a batch is sent at this size */
 	uint32_t max_inflight;       /* 64: batches sent and not yet acknowledged */
 	uint64_t max_buffered;       /* 32 MiB unacknowledged; then alm_publish_async is ALM_EAGAIN */
@@ -54,7 +55,6 @@ struct alm_options { /* append only; alm_options_init sets size and the defaults
 	uint32_t backoff_max_ms;     /* 2000 */
 	uint32_t keepalive_ms;       /* 10000: silence after which the server is pinged; twice that: lost */
 	uint32_t reserved;
-	uint64_t producer;           /* 0: random; else the id under which duplicates are recognised */
 	/* Connection changes, for logs. May be NULL. */
 	void (*event)(void *arg, uint32_t event, const char *detail);
 	/* Make a connected stream socket to a server in another way (tunnel, test). NULL: the library does.
@@ -273,8 +273,7 @@ struct alm_batch_view { /* append only */
 	const char *detail;
 	const char *topic;
 	const void *priv;      /* the library's */
-	uint64_t at;           /* position of the iteration, 0 at first */
-	uint64_t chunk;
+	uint64_t at, chunk, chunk_at; /* of the iteration; all 0: from the start */
 };
 
 /* Next message of a batch view: 1 and *out, 0 at the end, ALM_EPROTO if the server's bytes do not fit. */
