@@ -35,6 +35,7 @@ struct core_settings {
 	char indexers[256];             /* comma-separated names, in order of asking */
 	char extensions[256];
 	uint32_t mode, workers;         /* workers: resolved from auto */
+	uint32_t ledger_restarts, worker_restarts; /* crashes that stop the node, that pause the role */
 	uint32_t log_level, log_json;
 	uint64_t node_id;
 	uint64_t max_message, max_connections, max_output, max_batch;

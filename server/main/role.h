@@ -8,6 +8,7 @@
 #ifndef ALM_MAIN_ROLE_H
 #define ALM_MAIN_ROLE_H
 
+#include <almadia/host.h>
 #include <event2/event.h>
 
 #include "config/config.h"

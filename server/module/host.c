@@ -67,15 +67,13 @@ host_fail(const struct alm_host *h, int status, const char *fmt, ...)
 static void
 host_panic(const struct alm_host *h, const char *fmt, ...)
 {
-	char text[512], place[128];
+	char text[512];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	snprintf(place, sizeof place, "%s/%s", kind_name(self(h)->provider->kind),
-	    self(h)->provider->name);
-	check_failed(place, 0, text);
+	check_panic("%s/%s: %s", kind_name(self(h)->provider->kind), self(h)->provider->name, text);
 }
 
 static uint64_t
