@@ -253,12 +253,15 @@ mkb_random(struct mkbatch *m, uint64_t *seed, uint32_t n, uint32_t queues, uint3
 	mkb_begin(m);
 	for (i = 0; i < n; i++) {
 		uint32_t len = draw(seed, max);
+		const char *tag;
 		char key[16];
 
 		for (j = 0; j < len; j++)
 			body[j] = (uint8_t)draw(seed, 256);
 		snprintf(key, sizeof key, "k%u", draw(seed, 100));
-		mkb_message(m, 1, draw(seed, queues), tags[draw(seed, 4)], key, body, len);
+		/* One after the other: compilers differ in the order of arguments. */
+		tag = tags[draw(seed, 4)];
+		mkb_message(m, 1, draw(seed, queues), tag, key, body, len);
 	}
 	free(body);
 	return mkb_end(m);
