@@ -315,13 +315,13 @@ cmd_gen_completion(struct call *c)
 int
 cmd_gen_systemd(struct call *c)
 {
-	const char *conf = opt_text(c, "config"), *p = UNIT_TEXT, *at;
+	const char *conf = opt_text(c, "config"), *p = unit_text, *at;
 	struct buf b = {0};
 
-	while (conf != NULL && (at = strstr(p, UNIT_CONFIG)) != NULL) {
+	while (conf != NULL && (at = strstr(p, unit_config)) != NULL) {
 		buf_put(&b, p, (uint64_t)(at - p));
 		buf_putf(&b, "%s", conf);
-		p = at + sizeof UNIT_CONFIG - 1;
+		p = at + strlen(unit_config);
 	}
 	buf_putf(&b, "%s", p);
 	if (buf_put(&b, "", 1) == ALM_OK)
