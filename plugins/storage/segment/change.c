@@ -8,6 +8,7 @@
  * position again. */
 #include "change.h"
 #include "scan.h"
+#include "store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -57,9 +58,9 @@ redo_truncate(struct alm_store *st)
 	size = seg_io->size(st->idx_fd);
 	have = size > (int64_t)SEG_BLOCK ? ((uint64_t)size - SEG_BLOCK) / sizeof(struct seg_row) : 0;
 	rows = p->index > seg_last(st)->prev.index ? p->index - seg_last(st)->prev.index - 1 : 0;
-	if (rows > have)
-		return idx_rebuild(st, seg_last(st), p->position);
-	return idx_truncate(st, rows, p->position);
+	rc = idx_truncate(st, rows < have ? rows : have, p->position);
+	st->idx_stalled = rows > have; /* the caller writes what is missing */
+	return rc;
 }
 
 static int
@@ -174,9 +175,16 @@ seg_truncate(struct alm_store *st, uint64_t from, struct alm_durable *out)
 		if (rc != ALM_OK)
 			return rc;
 	}
-	rc = seg_set_cut(st, &cut, old_end);
+	/* What stays must be durable before the cut is recorded. */
+	rc = seg_sync(st, NULL);
+	if (rc == ALM_OK)
+		rc = idx_flush(st);
+	if (rc == ALM_OK)
+		rc = seg_set_cut(st, &cut, old_end);
 	if (rc == ALM_OK)
 		rc = seg_redo(st);
+	if (rc == ALM_OK && st->idx_stalled)
+		rc = idx_rebuild(st, seg_last(st), cut.position);
 	if (rc != ALM_OK)
 		return rc;
 	st->end = cut;
