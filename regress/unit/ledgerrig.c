@@ -197,6 +197,7 @@ rig_condition(struct rig_group *b, const char *ns, const char *key, uint64_t ver
 	must(b->head.n_records == 0, "conditions come first");
 	memcpy(b->data + b->len, &c, sizeof c);
 	b->len += (uint32_t)sizeof c;
+	b->head.bytes += (uint32_t)sizeof c;
 	b->head.n_conditions++;
 }
 

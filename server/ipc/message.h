@@ -13,7 +13,7 @@
 #define MSG_NOTIFY 2u /* also ledger -> worker */
 
 /* A group: n_conditions conditions, then n_records records as in almadia/log.h, 8-byte aligned,
- * `bytes` in all.  A record's length, magic, kind, pad, flags, attrs_len, tag_hash, topic, queue,
+ * `bytes` in all (conditions and records, without this header).  A record's length, magic, kind, pad, flags, attrs_len, tag_hash, topic, queue,
  * sequence, born and producer are filled; the ledger fills crc, batch_offset and offset.
  * The whole group has one producer and consecutive sequences, or producer 0. */
 struct msg_append {

@@ -172,19 +172,19 @@ check_message(struct sequencer *s, struct seq_group *g, const struct alm_record 
 {
 	const struct seq_topic *t = sequencer_topic(s, r->topic);
 	const uint64_t body = alm_record_body(r).len;
-	uint64_t limit = s->limits.max_message;
+	const uint64_t limit = s->limits.max_message;
 
 	if (t == NULL)
 		return refuse(g, ALM_ENOTFOUND, "no topic with id %u", r->topic);
 	if (r->queue >= t->queues)
 		return refuse(g, ALM_ENOTFOUND, "queue %u of a topic with %u queues", r->queue,
 		    t->queues);
-	if (t->max_message != 0 && t->max_message < limit)
-		limit = t->max_message;
-	if (body > limit)
-		return refuse(g, ALM_ETOOBIG, "body of %llu bytes, the limit is %llu (%s)",
-		    (unsigned long long)body, (unsigned long long)limit,
-		    limit == t->max_message ? "the topic's max_message" : "limits.max_message");
+	if (body + r->attrs_len > limit)
+		return refuse(g, ALM_ETOOBIG, "body and attributes of %llu bytes, limits.max_message is %llu",
+		    (unsigned long long)(body + r->attrs_len), (unsigned long long)limit);
+	if (t->max_message != 0 && body > t->max_message)
+		return refuse(g, ALM_ETOOBIG, "body of %llu bytes, the topic takes at most %u",
+		    (unsigned long long)body, t->max_message);
 	if (t->durability != ALM_DURABLE_RELAXED)
 		g->flags &= ~GROUP_RELAXED;
 	return ALM_OK;

@@ -196,22 +196,31 @@ store_group(struct ledger *l, uint32_t worker, uint64_t tag, const struct seq_gr
 static int
 copy_group(struct ledger *l, const uint8_t *payload, const struct msg_append *m, struct seq_group *g)
 {
-	const uint64_t conditions = (uint64_t)m->n_conditions * sizeof *l->conditions;
+	const uint32_t conditions = m->n_conditions * (uint32_t)sizeof *l->conditions;
+	const uint32_t bytes = m->bytes - conditions;
 	uint8_t *to;
 
 	if (gather_begin(l) == NULL)
 		return TAKE_FULL;
-	if (m->bytes > batch_group_max(l->gather))
+	if (bytes > batch_group_max(l->gather))
 		return ALM_ETOOBIG;
-	to = batch_room(l->gather, m->bytes, m->n_records);
+	to = batch_room(l->gather, bytes, m->n_records);
 	if (to == NULL)
 		return TAKE_FULL;
 	memcpy(l->conditions, payload + sizeof *m, conditions);
-	memcpy(to, payload + sizeof *m + conditions, m->bytes);
-	*g = (struct seq_group){.records = to, .bytes = m->bytes, .n_records = m->n_records,
+	memcpy(to, payload + sizeof *m + conditions, bytes);
+	*g = (struct seq_group){.records = to, .bytes = bytes, .n_records = m->n_records,
 	    .conditions = l->conditions, .n_conditions = m->n_conditions,
 	    .disk_full = l->disk_full, .full_text = l->full_text, .log_time = l->gather->log_time};
 	return ALM_OK;
+}
+
+/* Do the lengths that a group states agree with each other and with its ring record? */
+static int
+lengths_agree(const struct msg_append *m, uint32_t len)
+{
+	return m->bytes % 8 == 0 && sizeof *m + (uint64_t)m->bytes == len &&
+	    (uint64_t)m->n_conditions * sizeof(struct msg_condition) <= m->bytes;
 }
 
 static int
@@ -230,8 +239,7 @@ take_append(struct ledger *l, uint32_t worker, const uint8_t *payload, uint32_t 
 		return refuse(l, worker, m.tag, ALM_EFULL, l->full_text);
 	if (m.n_conditions > CONDITIONS_MAX)
 		return refuse(l, worker, m.tag, ALM_EINVAL, "more than 1024 conditions");
-	if (m.bytes % 8 != 0 || sizeof m + (uint64_t)m.n_conditions * sizeof *l->conditions +
-	    m.bytes != len)
+	if (!lengths_agree(&m, len))
 		return refuse(l, worker, m.tag, ALM_EINVAL, "the group's lengths do not add up");
 	status = copy_group(l, payload, &m, &g);
 	if (status == ALM_ETOOBIG)
