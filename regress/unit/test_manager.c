@@ -337,7 +337,6 @@ a_killed_worker_comes_back_and_its_peers_are_told(void **state)
 	await_trace("worker 2: peer 0 generation 2", 1);
 	await_trace("worker 1: peer 0 generation 2", 1);
 	assert_int_equal(stop_daemon(pid), 0);
-	await_trace("worker 2: peer 2", 0);
 }
 
 static void
@@ -573,10 +572,11 @@ back_off_doubles_and_pauses(void **state)
 static int
 setup(void **state)
 {
+	char cwd[1024];
 	(void)state;
 	strcpy(dir, "/tmp/almadia-manager-XXXXXX");
-	if (!getenv("ALMADIA_BUILDDIR"))
-		setenv("ALMADIA_BUILDDIR", ".", 1);
+	if (!getenv("ALMADIA_BUILDDIR") && getcwd(cwd, sizeof cwd))
+		setenv("ALMADIA_BUILDDIR", cwd, 1);
 	if (!mkdtemp(dir))
 		return -1;
 	snprintf(conf_path, sizeof conf_path, "%s/almadia.conf", dir);

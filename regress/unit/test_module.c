@@ -199,7 +199,6 @@ a_good_plugin_loads_with_stubs_and_host(void **state)
 	struct alm_store *store;
 	assert_int_equal(ops->open(h, dir, 0, &boot, &store), ALM_EIO);
 	assert_string_equal(err_text(), "segment is 2097152");
-	free(h->ctx);
 }
 
 static void
@@ -239,12 +238,13 @@ checking_all_names_the_line(void **state)
 static int
 setup(void **state)
 {
+	char cwd[1024];
 	char path_setting[100];
 	const char *over[] = {path_setting, "storage short.segment=2m"};
 
 	(void)state;
-	if (!getenv("ALMADIA_BUILDDIR"))
-		setenv("ALMADIA_BUILDDIR", ".", 1);
+	if (!getenv("ALMADIA_BUILDDIR") && getcwd(cwd, sizeof cwd))
+		setenv("ALMADIA_BUILDDIR", cwd, 1);
 	if (!mkdtemp(dir))
 		return -1;
 	snprintf(trace, sizeof trace, "%s/ran", dir);

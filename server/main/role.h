@@ -38,7 +38,7 @@ struct role_env {
 	void *priv;                    /* main/role.c's */
 
 	/* Filled by the role's start function; called on its loop. */
-	void (*on_peer)(struct role_env *, uint32_t peer, int fd); /* new incarnation; fd stays ours */
+	void (*on_peer)(struct role_env *, uint32_t peer, int fd); /* new incarnation; fd is closed on return */
 	void (*on_reload)(struct role_env *, const struct config *); /* new snapshot; the old stays valid */
 	void (*on_stop)(struct role_env *); /* finish, then call role_exit(env, EXIT_ASKED) */
 	void *state;                   /* the role's own */

@@ -46,7 +46,7 @@ arena_size(const struct config *conf, uint64_t *out)
 int
 check_main(int conf_fd, int out_fd)
 {
-	struct config *conf;
+	struct config *conf = NULL;
 	uint64_t arena = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -59,6 +59,7 @@ check_main(int conf_fd, int out_fd)
 		dprintf(out_fd, "ok %llu", (unsigned long long)arena);
 	else
 		dprintf(out_fd, "%s", err_text());
+	config_free(conf);
 	return status == ALM_OK ? EXIT_ASKED : EXIT_BADCONFIG;
 }
 

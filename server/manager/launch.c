@@ -26,10 +26,9 @@ fill_peers(const struct slot *s, int bell[PEERS_MAX], int region_fd[PEERS_MAX])
 
 	for (uint32_t i = 0; i < PEERS_MAX; i++) {
 		const struct slot *other = i < m->n_slots ? &m->slots[i] : NULL;
-		int near = other && !(s->role == ALM_ROLE_WORKER && other->role == ALM_ROLE_WORKER);
 
-		bell[i] = near || other == s ? other->bell : -1;
-		region_fd[i] = near && other != s && !other->gone ? other->region_ro : -1;
+		bell[i] = other ? other->bell : -1;
+		region_fd[i] = other && other != s && !other->gone ? other->region_ro : -1;
 	}
 }
 

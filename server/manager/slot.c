@@ -1,7 +1,7 @@
 /* manager/slot.c - one role over its incarnations: start, end, back-off, heartbeat.
  *
  * Manager's thread.  Each incarnation gets a fresh region with the next generation; its read-only
- * descriptor goes to every running peer that has to do with it.  The old region is closed only
+ * descriptor goes to every running peer.  The old region is closed only
  * when the next one is made, so that last words can be read after the end.
  */
 #include <config.h>
@@ -86,13 +86,7 @@ slot_prepare(struct slot *s)
 	return region_map(s->region_ro, 0, &s->watch);
 }
 
-/* Workers have nothing to do with each other. */
-static int
-acquainted(const struct slot *a, const struct slot *b)
-{
-	return a != b && !(a->role == ALM_ROLE_WORKER && b->role == ALM_ROLE_WORKER);
-}
-
+/* Tell everybody of s's new region; workers too want each other's, for the node's counters. */
 static void
 introduce(struct slot *s)
 {
@@ -101,7 +95,7 @@ introduce(struct slot *s)
 	for (uint32_t i = 0; i < s->m->n_slots; i++) {
 		struct slot *other = &s->m->slots[i];
 
-		if (other->running && acquainted(s, other) &&
+		if (other != s && other->running &&
 		    control_send(other->control, &c, s->region_ro) != ALM_OK)
 			log_warn("%s could not be told of the new %s", other->name, s->name);
 	}

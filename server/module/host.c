@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,11 @@ struct host {
 	const struct provider *provider;
 	const struct config *conf;
 	int arena_fd;
+	struct host *next;
 };
+
+/* Never freed; the list keeps them reachable for leak checkers. */
+static struct host *_Atomic hosts;
 
 static const struct host *
 self(const struct alm_host *h)
@@ -153,5 +158,8 @@ provider_host(const struct provider *p, const struct config *conf, uint32_t role
 	    .arena_fd = host_arena_fd,
 	    .batch_check = batch_check,
 	};
+	h->next = atomic_load(&hosts);
+	while (!atomic_compare_exchange_weak(&hosts, &h->next, h))
+		;
 	return &h->table;
 }
