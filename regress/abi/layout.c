@@ -16,7 +16,7 @@
 #define SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
 #define FIELD(type, field, offset, size)                                                           \
 	_Static_assert(offsetof(struct type, field) == (offset) &&                                 \
-	        sizeof(((struct type *)0)->field) == (size),                                       \
+			   sizeof(((struct type *)0)->field) == (size),                            \
 	    "place of " #type "." #field)
 
 _Static_assert(sizeof(void *) == 8, "the numbers below are those of 64-bit machines");
@@ -219,21 +219,22 @@ FIELD(alm_q_key, key_len, 24, 4);
 FIELD(alm_q_key, reserved, 28, 4);
 
 /* Numbers that travel. */
-_Static_assert(ALM_EINVAL == -1 && ALM_ENOMEM == -2 && ALM_EIO == -3 && ALM_EAGAIN == -4 &&
-        ALM_ENOTSUP == -5 && ALM_ENOTFOUND == -6 && ALM_EEXIST == -7 && ALM_EDENIED == -8 &&
-        ALM_EFULL == -9 && ALM_ETOOBIG == -10 && ALM_ECORRUPT == -11 && ALM_EVERSION == -12 &&
-        ALM_EUNAVAILABLE == -13 && ALM_ENOTLEADER == -14 && ALM_EORDER == -15 &&
-        ALM_EOFFSET == -16 && ALM_ETIMEOUT == -17 && ALM_ECLOSED == -18 && ALM_ECONFIG == -19 &&
-        ALM_EPROTO == -20 && ALM_EBUSY == -21 && ALM_EINTERNAL == -22 && ALM_ESTALE == -23,
+_Static_assert(
+    ALM_EINVAL == -1 && ALM_ENOMEM == -2 && ALM_EIO == -3 && ALM_EAGAIN == -4 &&
+	ALM_ENOTSUP == -5 && ALM_ENOTFOUND == -6 && ALM_EEXIST == -7 && ALM_EDENIED == -8 &&
+	ALM_EFULL == -9 && ALM_ETOOBIG == -10 && ALM_ECORRUPT == -11 && ALM_EVERSION == -12 &&
+	ALM_EUNAVAILABLE == -13 && ALM_ENOTLEADER == -14 && ALM_EORDER == -15 &&
+	ALM_EOFFSET == -16 && ALM_ETIMEOUT == -17 && ALM_ECLOSED == -18 && ALM_ECONFIG == -19 &&
+	ALM_EPROTO == -20 && ALM_EBUSY == -21 && ALM_EINTERNAL == -22 && ALM_ESTALE == -23,
     "status numbers never change");
 _Static_assert(ALM_KIND_CONSENSUS == 1 && ALM_KIND_STORAGE == 2 && ALM_KIND_PROTOCOL == 3 &&
-        ALM_KIND_INDEXER == 4 && ALM_KIND_EXTENSION == 5,
+		   ALM_KIND_INDEXER == 4 && ALM_KIND_EXTENSION == 5,
     "kinds never change");
-_Static_assert(ALM_REC_MESSAGE == 1 && ALM_REC_REF == 2 && ALM_REC_STATE == 3 && ALM_REC_NOOP == 4 &&
-        ALM_REC_CONFIG == 5 && ALM_REC_RETAIN == 6,
+_Static_assert(ALM_REC_MESSAGE == 1 && ALM_REC_REF == 2 && ALM_REC_STATE == 3 &&
+		   ALM_REC_NOOP == 4 && ALM_REC_CONFIG == 5 && ALM_REC_RETAIN == 6,
     "kinds of record never change");
 _Static_assert(ALM_ATTR_TAG == 1 && ALM_ATTR_KEY == 2 && ALM_ATTR_PROPERTY == 3 &&
-        ALM_ATTR_BORN_HOST == 4 && ALM_ATTR_EXPIRY == 5 && ALM_ATTR_ROUTE == 6 &&
-        ALM_ATTR_BODY_CRC32 == 7 && ALM_ATTR_RECONSUME == 8 && ALM_ATTR_PREPARED == 9,
+		   ALM_ATTR_BORN_HOST == 4 && ALM_ATTR_EXPIRY == 5 && ALM_ATTR_ROUTE == 6 &&
+		   ALM_ATTR_BODY_CRC32 == 7 && ALM_ATTR_RECONSUME == 8 && ALM_ATTR_PREPARED == 9,
     "types of attribute never change");
 _Static_assert(ALM_STATE_PUT == 1 && ALM_STATE_DELETE == 2, "state operations never change");

@@ -27,7 +27,7 @@ struct fakehost {
 	char fail_text[1024];          /* of the last fail() */
 	_Atomic int64_t live;          /* blocks allocated and not freed */
 	_Atomic int64_t allocs;        /* calls of alloc so far */
-	_Atomic int64_t fail_alloc_at; /* the call of alloc with this number (from 1) returns NULL; 0: none */
+	_Atomic int64_t fail_alloc_at; /* this call of alloc, from 1, returns NULL; 0: none */
 	_Atomic uint64_t now, wall;    /* microseconds; 0: the real clocks */
 	int arena;                     /* memfd or -1 */
 	const struct alm_setting *declared;

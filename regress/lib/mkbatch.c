@@ -66,8 +66,12 @@ mkb_record(struct mkbatch *m, uint8_t kind, const void *attrs, uint64_t attrs_le
 {
 	static const uint8_t zeros[8];
 	uint64_t at = m->out.len, bytes = sizeof(struct alm_record) + attrs_len + len;
-	struct alm_record r = {.magic = ALM_RECORD_MAGIC, .kind = kind, .pad = (uint8_t)(-bytes & 7),
-	    .batch_offset = (uint32_t)at, .attrs_len = (uint32_t)attrs_len, .born = m->log_time};
+	struct alm_record r = {.magic = ALM_RECORD_MAGIC,
+	    .kind = kind,
+	    .pad = (uint8_t)(-bytes & 7),
+	    .batch_offset = (uint32_t)at,
+	    .attrs_len = (uint32_t)attrs_len,
+	    .born = m->log_time};
 
 	r.length = (uint32_t)(bytes + r.pad);
 	put(m, &r, sizeof r);
@@ -114,15 +118,16 @@ mkb_state(struct mkbatch *m, const char *ns, const struct mkb_op *ops, uint32_t 
 	struct alm_record *r;
 	uint32_t i;
 
-	need(buf_put(&body, &txn, sizeof txn) == ALM_OK && buf_put(&body, ns, txn.ns_len) == ALM_OK);
+	need(
+	    buf_put(&body, &txn, sizeof txn) == ALM_OK && buf_put(&body, ns, txn.ns_len) == ALM_OK);
 	for (i = 0; i < n; i++) {
 		struct alm_state_op op = {.op = ops[i].value ? ALM_STATE_PUT : ALM_STATE_DELETE,
 		    .key_len = (uint16_t)ops[i].key_len,
 		    .val_len = ops[i].value ? (uint32_t)ops[i].value_len : 0};
 
 		need(buf_put(&body, &op, sizeof op) == ALM_OK &&
-		    buf_put(&body, ops[i].key, op.key_len) == ALM_OK &&
-		    buf_put(&body, ops[i].value, op.val_len) == ALM_OK);
+		     buf_put(&body, ops[i].key, op.key_len) == ALM_OK &&
+		     buf_put(&body, ops[i].value, op.val_len) == ALM_OK);
 	}
 	r = mkb_record(m, ALM_REC_STATE, NULL, 0, body.data, body.len);
 	m->flags |= ALM_BATCH_STATE;
@@ -152,7 +157,9 @@ mkb_control(struct mkbatch *m, uint8_t kind, const void *body, uint64_t len)
 static struct alm_dir *
 dir_entry(struct mkbatch *m, uint32_t dir_offset, const struct alm_record *r)
 {
-	struct alm_dir fresh = {.topic = r->topic, .queue = r->queue, .first_offset = r->offset,
+	struct alm_dir fresh = {.topic = r->topic,
+	    .queue = r->queue,
+	    .first_offset = r->offset,
 	    .first_byte = r->batch_offset};
 	struct alm_dir *d;
 	uint64_t at;
@@ -253,12 +260,15 @@ mkb_random(struct mkbatch *m, uint64_t *seed, uint32_t n, uint32_t queues, uint3
 	mkb_begin(m);
 	for (i = 0; i < n; i++) {
 		uint32_t len = draw(seed, max);
+		const char *tag;
 		char key[16];
 
 		for (j = 0; j < len; j++)
 			body[j] = (uint8_t)draw(seed, 256);
 		snprintf(key, sizeof key, "k%u", draw(seed, 100));
-		mkb_message(m, 1, draw(seed, queues), tags[draw(seed, 4)], key, body, len);
+		/* One after the other: compilers differ in the order of arguments. */
+		tag = tags[draw(seed, 4)];
+		mkb_message(m, 1, draw(seed, queues), tag, key, body, len);
 	}
 	free(body);
 	return mkb_end(m);

@@ -55,20 +55,32 @@ small_batch(uint8_t *mem)
 	uint32_t i, at = sizeof *b;
 
 	memset(mem, 0, 4096);
-	*b = (struct alm_batch){.magic = ALM_BATCH_MAGIC, .version = ALM_BATCH_VERSION, .index = 7,
-	    .term = 2, .position = 4096, .log_time = 99, .records = SMALL_RECORDS, .dir_count = 1};
+	*b = (struct alm_batch){.magic = ALM_BATCH_MAGIC,
+	    .version = ALM_BATCH_VERSION,
+	    .index = 7,
+	    .term = 2,
+	    .position = 4096,
+	    .log_time = 99,
+	    .records = SMALL_RECORDS,
+	    .dir_count = 1};
 	for (i = 0; i < SMALL_RECORDS; i++) {
 		struct alm_record *r = (struct alm_record *)(void *)(mem + at);
 
-		*r = (struct alm_record){.length = sizeof *r + 16, .magic = ALM_RECORD_MAGIC,
-		    .kind = ALM_REC_MESSAGE, .pad = (uint8_t)i, .batch_offset = at, .topic = 1, .offset = i};
+		*r = (struct alm_record){.length = sizeof *r + 16,
+		    .magic = ALM_RECORD_MAGIC,
+		    .kind = ALM_REC_MESSAGE,
+		    .pad = (uint8_t)i,
+		    .batch_offset = at,
+		    .topic = 1,
+		    .offset = i};
 		memset(r + 1, 'a', 16 - i);
 		r->crc = crc32c(0, (uint8_t *)r + 8, r->length - 8);
 		at += r->length;
 	}
 	b->dir_offset = at;
 	d = (struct alm_dir *)(void *)(mem + at);
-	*d = (struct alm_dir){.topic = 1, .count = SMALL_RECORDS, .first_byte = sizeof *b, .end_byte = at};
+	*d = (struct alm_dir){
+	    .topic = 1, .count = SMALL_RECORDS, .first_byte = sizeof *b, .end_byte = at};
 	b->length = at + (uint32_t)sizeof *d;
 	b->body_crc = batch_body_crc(b);
 	b->header_crc = batch_header_crc(b);
@@ -289,23 +301,47 @@ sizes_durations_booleans_and_numbers_parse(void **state)
 		const char *text;
 		int64_t want;
 	} good[] = {
-	    {parse_size, "0", 0}, {parse_size, "4096", 4096}, {parse_size, "64k", 65536},
-	    {parse_size, "64KiB", 65536}, {parse_size, "1g", 1 << 30}, {parse_size, "2T", 2LL << 40},
-	    {parse_duration, "100us", 100}, {parse_duration, "5ms", 5000}, {parse_duration, "2s", 2000000},
-	    {parse_duration, "30m", 1800000000}, {parse_duration, "12h", 43200000000},
-	    {parse_duration, "7d", 604800000000}, {parse_duration, "0", 0}, {parse_bool, "yes", 1},
-	    {parse_bool, "Off", 0}, {parse_bool, "true", 1}, {parse_int, "-12", -12},
+	    {parse_size, "0", 0},
+	    {parse_size, "4096", 4096},
+	    {parse_size, "64k", 65536},
+	    {parse_size, "64KiB", 65536},
+	    {parse_size, "1g", 1 << 30},
+	    {parse_size, "2T", 2LL << 40},
+	    {parse_duration, "100us", 100},
+	    {parse_duration, "5ms", 5000},
+	    {parse_duration, "2s", 2000000},
+	    {parse_duration, "30m", 1800000000},
+	    {parse_duration, "12h", 43200000000},
+	    {parse_duration, "7d", 604800000000},
+	    {parse_duration, "0", 0},
+	    {parse_bool, "yes", 1},
+	    {parse_bool, "Off", 0},
+	    {parse_bool, "true", 1},
+	    {parse_int, "-12", -12},
 	    {parse_int, "9223372036854775807", INT64_MAX},
 	};
 	static const struct {
 		int (*parse)(const char *, int64_t *);
 		const char *text;
 	} bad[] = {
-	    {parse_size, ""}, {parse_size, "-1"}, {parse_size, "1.5g"}, {parse_size, "7x"},
-	    {parse_size, " 1k"}, {parse_size, "9999999999t"}, {parse_size, "99999999999999999999"},
-	    {parse_duration, "7x"}, {parse_duration, "5"}, {parse_duration, "ms"}, {parse_duration, "5 ms"},
-	    {parse_bool, "maybe"}, {parse_bool, "1"}, {parse_int, "1k"}, {parse_int, "+1"}, {parse_int, ""},
-	    {parse_int, "--1"}, {parse_int, "9223372036854775808"},
+	    {parse_size, ""},
+	    {parse_size, "-1"},
+	    {parse_size, "1.5g"},
+	    {parse_size, "7x"},
+	    {parse_size, " 1k"},
+	    {parse_size, "9999999999t"},
+	    {parse_size, "99999999999999999999"},
+	    {parse_duration, "7x"},
+	    {parse_duration, "5"},
+	    {parse_duration, "ms"},
+	    {parse_duration, "5 ms"},
+	    {parse_bool, "maybe"},
+	    {parse_bool, "1"},
+	    {parse_int, "1k"},
+	    {parse_int, "+1"},
+	    {parse_int, ""},
+	    {parse_int, "--1"},
+	    {parse_int, "9223372036854775808"},
 	};
 	int64_t got;
 	size_t i;
@@ -319,7 +355,8 @@ sizes_durations_booleans_and_numbers_parse(void **state)
 	for (i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(bad[i].parse(bad[i].text, &got), ALM_EINVAL);
 	parse_duration("7x", &got);
-	assert_string_equal(err_text(), "\"7x\" is not a duration (use 100us, 5ms, 2s, 30m, 12h, 7d)");
+	assert_string_equal(
+	    err_text(), "\"7x\" is not a duration (use 100us, 5ms, 2s, 30m, 12h, 7d)");
 }
 
 static void

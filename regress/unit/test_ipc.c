@@ -27,7 +27,8 @@ struct side {
 };
 
 static void
-side_start(struct side *s, uint32_t peer, uint64_t generation, uint32_t other, int bell, int other_bell)
+side_start(
+    struct side *s, uint32_t peer, uint64_t generation, uint32_t other, int bell, int other_bell)
 {
 	s->bell = bell;
 	s->fd = region_create(peer, 1, generation);
@@ -359,7 +360,8 @@ expect_broken(struct pair *p)
 static void
 impossible_tails_break_the_link(void **state)
 {
-	static const uint64_t tails[] = {(16 << 20) + 8, 12, UINT64_MAX, UINT64_MAX - 7, 1ull << 63};
+	static const uint64_t tails[] = {
+	    (16 << 20) + 8, 12, UINT64_MAX, UINT64_MAX - 7, 1ull << 63};
 	struct pair p;
 	uint32_t i;
 
@@ -376,7 +378,8 @@ impossible_records_break_the_link(void **state)
 {
 	static const struct {
 		uint32_t len, type;
-	} records[] = {{57, 1}, {UINT32_MAX, 1}, {UINT32_MAX - 7, 7}, {16 << 20, 1}, {48, 0}, {0, 0}};
+	} records[] = {
+	    {57, 1}, {UINT32_MAX, 1}, {UINT32_MAX - 7, 7}, {16 << 20, 1}, {48, 0}, {0, 0}};
 	struct pair p;
 	uint32_t i;
 
@@ -450,14 +453,15 @@ garbage_never_gives_a_record_outside_the_ring(void **state)
 		for (i = 0; i < 128; i++) {
 			rnd = rnd * 6364136223846793005u + 1442695040888963407u;
 			set_record(&p, (start + i * 8) % size,
-			    (uint32_t)(rnd >> 60 ? (rnd >> 40) % 96 : rnd >> 32), (uint32_t)(rnd >> 20) % 3);
+			    (uint32_t)(rnd >> 60 ? (rnd >> 40) % 96 : rnd >> 32),
+			    (uint32_t)(rnd >> 20) % 3);
 		}
 		l->head = l->in_tail = start;
 		l->broken = 0;
 		atomic_store(&scribble(&p)->tail, start + (rnd >> 50) % 1024 / 8 * 8);
 		while ((d = link_peek(l, &type, &len)) != NULL) {
 			assert_true(type != 0 && d >= l->in && len <= l->in_size &&
-			    d + len <= l->in + l->in_size);
+				    d + len <= l->in + l->in_size);
 			link_consume(l);
 			given++;
 		}
@@ -472,8 +476,8 @@ a_ring_outside_its_region_is_not_attached(void **state)
 {
 	static const struct {
 		uint64_t data, size;
-	} places[] = {{1 << 20, 1ull << 40}, {UINT64_MAX - 8, 4096}, {4, 4096}, {4096, 4097}, {4096, 8},
-	    {1ull << 40, 64}};
+	} places[] = {{1 << 20, 1ull << 40}, {UINT64_MAX - 8, 4096}, {4, 4096}, {4096, 4097},
+	    {4096, 8}, {1ull << 40, 64}};
 	struct side worker, ledger;
 	uint32_t i;
 
@@ -561,7 +565,8 @@ restart(uint32_t who, int survivor_first)
 		assert_int_equal(link_attach(&alive->link, fresh.ro), ALM_OK);
 	assert_int_equal(link_attach(&fresh.link, alive->ro), ALM_OK);
 	if (!survivor_first) {
-		/* The survivor still serves the old one: its positions mean nothing to the new one. */
+		/* The survivor still serves the old one: its positions mean nothing to the new one.
+		 */
 		assert_false(link_up(&fresh.link));
 		expect_nothing(&fresh.link);
 		assert_null(link_reserve(&fresh.link, 1, 8));

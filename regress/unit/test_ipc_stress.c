@@ -43,7 +43,8 @@ struct role {
 };
 
 static void
-role_start(struct role *r, uint32_t peer, uint64_t generation, uint32_t other, int bell, int other_bell)
+role_start(
+    struct role *r, uint32_t peer, uint64_t generation, uint32_t other, int bell, int other_bell)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
 
@@ -141,7 +142,8 @@ worker_run(struct role *r)
 		while (got < sent && receive(r, got, answer_len(got)))
 			got++;
 		link_release(&r->link);
-		while (sent < r->n && sent - got < r->window && send(&r->link, sent, request_len(sent)))
+		while (sent < r->n && sent - got < r->window &&
+		       send(&r->link, sent, request_len(sent)))
 			sent++;
 		link_flush(&r->link);
 		if (sent + got == before && !role_sleep(r))
@@ -200,7 +202,8 @@ end_both(struct role *worker, struct role *ledger, const struct bells *b)
 static void
 share_mapping(struct role *r, const struct role *peer)
 {
-	r->link.in = (const uint8_t *)peer->self.head + (r->link.in - (const uint8_t *)r->link.peer);
+	r->link.in =
+	    (const uint8_t *)peer->self.head + (r->link.in - (const uint8_t *)r->link.peer);
 	r->link.peer = peer->self.head;
 }
 #endif
@@ -283,8 +286,8 @@ processes_with_full_rings_lose_nothing(void **state)
 	two_processes(ROUNDS, 4000);
 }
 
-/* The worker process is killed at random moments; the ledger goes on with the next incarnation and must
- * see its requests from 0 on, whole and in order. */
+/* The worker process is killed at random moments; the ledger goes on with the next incarnation and
+ * must see its requests from 0 on, whole and in order. */
 static void
 killed_workers_leave_nothing_half_visible(void **state)
 {

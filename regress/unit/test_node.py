@@ -13,7 +13,7 @@ os.environ["ALMADIA_BUILDDIR"] = build
 atexit.register(shutil.rmtree, build)
 
 import tap
-from node import Node, Result, parse_config
+from node import Node, Result, parse_config, wait_for
 from tap import is_, like, ok
 
 FAKE = r'''#!/usr/bin/env python3
@@ -77,8 +77,9 @@ with Node("[server]\nworkers = 1\n") as node:
     ok(True, "ready by sd_notify")
     like(open(node.conf).read(), r"workers = 1\n", "given settings replace the defaults")
     names = ["indexer", "ledger", "worker 1", "worker 2"]
+    # A process that is just executing has no title for a moment.
+    ok(wait_for(lambda: sorted(node.roles()) == names, 10, "all roles"), "roles are found by title")
     is_(len({node.wait_role(name) for name in names}), 4, "each role has a process")
-    is_(sorted(node.roles()), names, "roles are found by title")
     is_(node.pid_of("worker"), node.roles()["worker 1"], "a worker is a worker")
     old = node.kill_role("ledger")
     ok(node.wait_role("ledger", other_than=old) != old, "a killed role comes again")

@@ -55,8 +55,8 @@ struct hash128 hash128(const void *, uint64_t len);
 
 struct alm_batch;
 int batch_check(const void *batch, uint64_t len, uint64_t *at); /* as alm_host.batch_check */
-uint32_t batch_header_crc(const struct alm_batch *);            /* computes */
-uint32_t batch_body_crc(const struct alm_batch *);              /* computes; structure must be sound */
+uint32_t batch_header_crc(const struct alm_batch *); /* computes */
+uint32_t batch_body_crc(const struct alm_batch *); /* computes; structure must be sound */
 
 /* ---- growable byte buffer ---- */
 
@@ -67,7 +67,8 @@ struct buf {
 
 int buf_reserve(struct buf *, uint64_t more); /* ALM_OK or ALM_ENOMEM */
 int buf_put(struct buf *, const void *, uint64_t len);
-int buf_putf(struct buf *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* no NUL counted */
+/* No NUL counted. */
+int buf_putf(struct buf *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop(struct buf *, uint64_t len); /* from the front */
 void buf_reset(struct buf *);              /* keeps memory */
 void buf_free(struct buf *);

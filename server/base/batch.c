@@ -8,7 +8,8 @@
 #include <almadia/log.h>
 
 _Static_assert(sizeof(struct alm_batch) == 96 && sizeof(struct alm_record) == 64 &&
-        sizeof(struct alm_dir) == 40, "layout of the log");
+		   sizeof(struct alm_dir) == 40,
+    "layout of the log");
 
 /* header_crc: the header with that field zero. */
 uint32_t
@@ -64,8 +65,9 @@ check_directory(const struct alm_batch *b, uint64_t *at)
 	uint32_t i;
 
 	for (i = 0; i < b->dir_count; i++)
-		if (d[i].count == 0 || d[i].first_byte < sizeof *b || d[i].first_byte >= d[i].end_byte ||
-		    d[i].end_byte > b->dir_offset || d[i].first_byte % 8 != 0 || d[i].end_byte % 8 != 0)
+		if (d[i].count == 0 || d[i].first_byte < sizeof *b ||
+		    d[i].first_byte >= d[i].end_byte || d[i].end_byte > b->dir_offset ||
+		    d[i].first_byte % 8 != 0 || d[i].end_byte % 8 != 0)
 			return fault(at, b->dir_offset + (uint64_t)i * sizeof *d);
 	return ALM_OK;
 }

@@ -45,8 +45,8 @@ check_failed(const char *file, int line, const char *text)
 {
 	char words[512];
 
-	snprintf(words, sizeof words, "invariant broken: %s (%s:%d); this is a bug, please report it", text,
-	    file, line);
+	snprintf(words, sizeof words,
+	    "invariant broken: %s (%s:%d); this is a bug, please report it", text, file, line);
 	die(words);
 }
 

@@ -36,7 +36,8 @@ static const struct {
     {"ALM_ESTALE", "epoch or term has moved on"},
 };
 
-_Static_assert(sizeof statuses / sizeof statuses[0] == 1 - ALM_STATUS_LAST, "a text for each status");
+_Static_assert(
+    sizeof statuses / sizeof statuses[0] == 1 - ALM_STATUS_LAST, "a text for each status");
 
 int
 err_vset(int status, const char *fmt, va_list ap)

@@ -13,9 +13,9 @@
 
 static struct fault {
 	char name[64];
-	uint64_t nth;   /* passage that is hit, from 1 */
-	int always;     /* later ones too */
-	int error;      /* errno, 0: kill */
+	uint64_t nth; /* passage that is hit, from 1 */
+	int always;   /* later ones too */
+	int error;    /* errno, 0: kill */
 	_Atomic uint64_t passed;
 } faults[FAULTS_MAX];
 static uint32_t n_faults;
@@ -49,7 +49,8 @@ parse_one(char *text)
 	else if (action && strcmp(action, "kill") != 0)
 		check_panic("ALMADIA_FAULT: no action \"%s\" (use kill, eio, enospc)", action);
 	if (strlen(text) >= sizeof f->name)
-		check_panic("ALMADIA_FAULT: name \"%s\" is over %zu bytes", text, sizeof f->name - 1);
+		check_panic(
+		    "ALMADIA_FAULT: name \"%s\" is over %zu bytes", text, sizeof f->name - 1);
 	strcpy(f->name, text);
 	n_faults++;
 }

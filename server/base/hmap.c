@@ -2,8 +2,8 @@
  *
  * Open addressing with linear probing; at most 3/4 full.  A deletion moves the entries behind it
  * back (Knuth, volume 3, 6.4, algorithm R), so there are no tombstones and lookups never slow down.
- * Key 0 marks a free cell and is kept beside the table.  Keys come from clients (producer ids), so the
- * hash has a random seed of the process: nobody can choose keys that collide.
+ * Key 0 marks a free cell and is kept beside the table.  Keys come from clients (producer ids), so
+ * the hash has a random seed of the process: nobody can choose keys that collide.
  */
 #include "base/base.h"
 

@@ -53,14 +53,17 @@ utf8_len(const uint8_t *p, const uint8_t *end)
 
 	if (*p < 0x80)
 		return 1;
-	n = *p >= 0xc2 && *p <= 0xdf ? 2 : *p >= 0xe0 && *p <= 0xef ? 3 : *p >= 0xf0 && *p <= 0xf4 ? 4 : 0;
+	n = *p >= 0xc2 && *p <= 0xdf   ? 2
+	    : *p >= 0xe0 && *p <= 0xef ? 3
+	    : *p >= 0xf0 && *p <= 0xf4 ? 4
+				       : 0;
 	if (n == 0 || (uint32_t)(end - p) < n)
 		return 0;
 	for (i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-	    (*p == 0xf4 && p[1] > 0x8f))
+	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+	    (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -120,8 +123,8 @@ log_vline(uint32_t level, const char *fmt, va_list ap)
 	if (log_json) {
 		p += sprintf(p, "{\"time\":\"");
 		p = put_time(p);
-		p += sprintf(p, "\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"text\":\"", name, role,
-		    (int)getpid());
+		p += sprintf(p, "\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"text\":\"", name,
+		    role, (int)getpid());
 		p = put_escaped(p, text, 1);
 		p += sprintf(p, "\"}\n");
 	} else {

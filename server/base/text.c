@@ -15,16 +15,30 @@ struct unit {
 };
 
 static const struct unit sizes[] = {
-    {"", 1}, {"b", 1},
-    {"k", 1LL << 10}, {"kb", 1LL << 10}, {"kib", 1LL << 10},
-    {"m", 1LL << 20}, {"mb", 1LL << 20}, {"mib", 1LL << 20},
-    {"g", 1LL << 30}, {"gb", 1LL << 30}, {"gib", 1LL << 30},
-    {"t", 1LL << 40}, {"tb", 1LL << 40}, {"tib", 1LL << 40},
+    {"", 1},
+    {"b", 1},
+    {"k", 1LL << 10},
+    {"kb", 1LL << 10},
+    {"kib", 1LL << 10},
+    {"m", 1LL << 20},
+    {"mb", 1LL << 20},
+    {"mib", 1LL << 20},
+    {"g", 1LL << 30},
+    {"gb", 1LL << 30},
+    {"gib", 1LL << 30},
+    {"t", 1LL << 40},
+    {"tb", 1LL << 40},
+    {"tib", 1LL << 40},
 };
 
 static const struct unit durations[] = {
-    {"us", 1}, {"ms", 1000}, {"s", 1000000}, {"m", 60000000}, {"min", 60000000},
-    {"h", 3600000000LL}, {"d", 86400000000LL},
+    {"us", 1},
+    {"ms", 1000},
+    {"s", 1000000},
+    {"m", 60000000},
+    {"min", 60000000},
+    {"h", 3600000000LL},
+    {"d", 86400000000LL},
 };
 
 /* Digits, then one of the units; 0 needs no unit.  Returns 0 if the text is anything else. */
@@ -64,7 +78,8 @@ parse_duration(const char *text, int64_t *out)
 {
 	if (parse_unit(text, durations, sizeof durations / sizeof durations[0], out))
 		return ALM_OK;
-	return err_set(ALM_EINVAL, "\"%s\" is not a duration (use 100us, 5ms, 2s, 30m, 12h, 7d)", text);
+	return err_set(
+	    ALM_EINVAL, "\"%s\" is not a duration (use 100us, 5ms, 2s, 30m, 12h, 7d)", text);
 }
 
 int
@@ -78,7 +93,8 @@ parse_bool(const char *text, int64_t *out)
 			*out = i % 2;
 			return ALM_OK;
 		}
-	return err_set(ALM_EINVAL, "\"%s\" is neither yes nor no (use yes, no, true, false, on, off)", text);
+	return err_set(
+	    ALM_EINVAL, "\"%s\" is neither yes nor no (use yes, no, true, false, on, off)", text);
 }
 
 int
@@ -143,7 +159,8 @@ name_valid(const void *name, uint64_t len)
 		return 0;
 	for (i = 0; i < len; i++)
 		if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
-		        (p[i] >= '0' && p[i] <= '9') || (p[i] != '\0' && strchr("._%-/:", p[i]) != NULL)))
+			(p[i] >= '0' && p[i] <= '9') ||
+			(p[i] != '\0' && strchr("._%-/:", p[i]) != NULL)))
 			return 0;
 	return 1;
 }

@@ -1,9 +1,9 @@
 /* ipc/bell.c - doorbells: wake a sleeping role, leave an awake one alone.
  *
- * sleep_seq of a region is written by its owner alone: odd while it sleeps or is about to.  The owner
- * makes it odd, fences, and looks for work once more; a ringer stores its work, fences, and looks at
- * sleep_seq.  Whichever order these happen in, one of the two sees the other (Dekker), so either the
- * owner finds the work or the ringer finds the sleeper.
+ * sleep_seq of a region is written by its owner alone: odd while it sleeps or is about to.  The
+ * owner makes it odd, fences, and looks for work once more; a ringer stores its work, fences, and
+ * looks at sleep_seq.  Whichever order these happen in, one of the two sees the other (Dekker), so
+ * either the owner finds the work or the ringer finds the sleeper.
  */
 #include "ipc/region.h"
 

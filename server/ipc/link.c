@@ -5,12 +5,12 @@
  * other way round.  Positions count bytes and never wrap; a record lies at position % size, aligned
  * to 8, in one piece: where it would cross the end, a padding record fills the rest of the ring.
  *
- * Generations.  A side attaches to an incarnation of the peer: it sets its own head and tail for that
- * peer to 0 and then, with release, names the peer's generation.  Neither head nor tail of the peer
- * is looked at before the peer has named our generation (acquire): then they are counted from that
- * attachment on, whatever the peer did with an earlier incarnation of ours.  A peer names us only
- * once, since it refuses a region it has attached before; the incarnation before is gone by the time
- * a new region exists.  So the two zeros always meet, in whatever order both sides attach.
+ * Generations.  A side attaches to an incarnation of the peer: it sets its own head and tail for
+ * that peer to 0 and then, with release, names the peer's generation.  Neither head nor tail of the
+ * peer is looked at before the peer has named our generation (acquire): then they are counted from
+ * that attachment on, whatever the peer did with an earlier incarnation of ours.  A peer names us
+ * only once, since it refuses a region it has attached before; the incarnation before is gone by
+ * the time a new region exists.  So the two zeros always meet, in whatever order both sides attach.
  *
  * Everything in the peer's region is untrusted: each value is loaded once, checked, and the checked
  * copy used.
@@ -101,7 +101,8 @@ link_attach(struct link *l, int fd)
 		return err_set(ALM_EIO, "could not stat the region of peer %u", l->peer_id);
 	if (l->map_ino == (uint64_t)st.st_ino && l->map_dev == (uint64_t)st.st_dev)
 		return l->peer ? ALM_OK
-			       : err_set(ALM_ESTALE, "the incarnation of peer %u was detached before", l->peer_id);
+			       : err_set(ALM_ESTALE,
+				     "the incarnation of peer %u was detached before", l->peer_id);
 	link_detach(l);
 	rc = region_map(fd, 0, &l->map);
 	if (rc != ALM_OK)
@@ -109,7 +110,8 @@ link_attach(struct link *l, int fd)
 	l->peer_generation = __atomic_load_n(&l->map.head->generation, __ATOMIC_RELAXED);
 	if (l->map.head->peer != l->peer_id || l->peer_generation == 0 || map_input(l) != ALM_OK) {
 		region_unmap(&l->map);
-		return err_set(ALM_EINVAL, "the region for peer %u is not its own or is broken", l->peer_id);
+		return err_set(
+		    ALM_EINVAL, "the region for peer %u is not its own or is broken", l->peer_id);
 	}
 	l->map_dev = (uint64_t)st.st_dev;
 	l->map_ino = (uint64_t)st.st_ino;
@@ -142,8 +144,8 @@ int
 link_up(struct link *l)
 {
 	l->up = l->peer != NULL && !l->broken &&
-	    atomic_load_explicit(&peer_ring(l)->peer_generation, memory_order_acquire) ==
-	        l->self->generation;
+		atomic_load_explicit(&peer_ring(l)->peer_generation, memory_order_acquire) ==
+		    l->self->generation;
 	return (int)l->up;
 }
 
@@ -155,8 +157,8 @@ found_broken(struct link *l, const char *what, uint64_t value, uint64_t limit)
 		return;
 	l->broken = 1;
 	l->up = 0;
-	log_error("peer %u wrote a broken ring: %s %llu, limit %llu; the link is closed", l->peer_id, what,
-	    (unsigned long long)value, (unsigned long long)limit);
+	log_error("peer %u wrote a broken ring: %s %llu, limit %llu; the link is closed",
+	    l->peer_id, what, (unsigned long long)value, (unsigned long long)limit);
 }
 
 /* ---- producing ---- */
@@ -320,7 +322,8 @@ link_peek(struct link *l, uint32_t *type, uint32_t *len)
 		if (l->broken)
 			return NULL;
 		/* One load, so that the peer cannot change what was checked. */
-		raw = __atomic_load_n((const uint64_t *)(const void *)(l->in + offset), __ATOMIC_RELAXED);
+		raw = __atomic_load_n(
+		    (const uint64_t *)(const void *)(l->in + offset), __ATOMIC_RELAXED);
 		memcpy(&rec, &raw, sizeof rec);
 		bytes = record_bytes(rec.len);
 		if (bytes > rest || bytes > avail || (rec.type == 0 && bytes != rest)) {

@@ -41,7 +41,8 @@ region_plan(uint32_t peer, uint32_t workers, uint64_t ring_size[PEERS_MAX])
 	memset(ring_size, 0, PEERS_MAX * sizeof ring_size[0]);
 	if (peer == PEER_LEDGER || peer == PEER_INDEXER)
 		for (i = 1; i <= workers; i++)
-			ring_size[PEER_WORKER(i)] = peer == PEER_LEDGER ? LEDGER_TO_WORKER : INDEXER_TO_WORKER;
+			ring_size[PEER_WORKER(i)] =
+			    peer == PEER_LEDGER ? LEDGER_TO_WORKER : INDEXER_TO_WORKER;
 	else {
 		ring_size[PEER_LEDGER] = WORKER_TO_LEDGER;
 		ring_size[PEER_INDEXER] = WORKER_TO_INDEXER;
@@ -98,12 +99,13 @@ region_create(uint32_t peer, uint32_t workers, uint64_t generation)
 		goto fail;
 	fill_head(h, peer, generation, size, ring_size);
 	munmap(h, sizeof *h);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 || fchmod(fd, 0400) != 0)
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
+	    fchmod(fd, 0400) != 0)
 		goto fail;
 	return fd;
 fail:
-	err_set(ALM_EIO, "could not set up %llu bytes of shared memory: %s", (unsigned long long)size,
-	    strerror(errno));
+	err_set(ALM_EIO, "could not set up %llu bytes of shared memory: %s",
+	    (unsigned long long)size, strerror(errno));
 	close(fd);
 	return ALM_EIO;
 }
@@ -117,7 +119,8 @@ region_readonly_fd(int fd)
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	out = open(path, O_RDONLY | O_CLOEXEC);
 	if (out < 0)
-		return err_set(ALM_EIO, "could not reopen shared memory read-only: %s (is /proc mounted?)",
+		return err_set(ALM_EIO,
+		    "could not reopen shared memory read-only: %s (is /proc mounted?)",
 		    strerror(errno));
 	return out;
 }
@@ -133,15 +136,17 @@ region_map(int fd, int writable, struct region *out)
 		return err_set(ALM_EIO, "could not stat shared memory: %s", strerror(errno));
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || (uint64_t)st.st_size < head_bytes())
-		return err_set(ALM_EINVAL, "descriptor %d is not a region: %lld bytes, seals %d", fd,
-		    (long long)st.st_size, seals);
-	h = mmap(NULL, (size_t)st.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+		return err_set(ALM_EINVAL, "descriptor %d is not a region: %lld bytes, seals %d",
+		    fd, (long long)st.st_size, seals);
+	h = mmap(NULL, (size_t)st.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+	    MAP_SHARED, fd, 0);
 	if (h == MAP_FAILED)
-		return err_set(ALM_EIO, "could not map %lld bytes of shared memory: %s", (long long)st.st_size,
-		    strerror(errno));
-	if (h->magic != REGION_MAGIC || h->version != REGION_VERSION || h->size != (uint64_t)st.st_size) {
-		err_set(ALM_EINVAL, "descriptor %d is not a region: magic %08x, version %u", fd, h->magic,
-		    h->version);
+		return err_set(ALM_EIO, "could not map %lld bytes of shared memory: %s",
+		    (long long)st.st_size, strerror(errno));
+	if (h->magic != REGION_MAGIC || h->version != REGION_VERSION ||
+	    h->size != (uint64_t)st.st_size) {
+		err_set(ALM_EINVAL, "descriptor %d is not a region: magic %08x, version %u", fd,
+		    h->magic, h->version);
 		munmap(h, (size_t)st.st_size);
 		return ALM_EINVAL;
 	}

@@ -39,7 +39,7 @@ struct control_page {
 	_Atomic uint64_t committed;  /* position */
 	_Atomic uint64_t visible;    /* position */
 	_Atomic uint64_t first;      /* position: the log begins here */
-	_Atomic uint64_t catalogue;  /* end position of the newest visible batch with ALM_BATCH_CATALOGUE */
+	_Atomic uint64_t catalogue;  /* end of the newest visible batch with ALM_BATCH_CATALOGUE */
 	_Atomic uint64_t log_time;   /* of the newest visible batch */
 	_Atomic uint64_t commit_index;
 	_Atomic uint64_t disk_full;  /* 1: publishes are refused */
@@ -58,7 +58,7 @@ struct region_ring { /* one per peer in the owner's region */
 	_Atomic uint64_t peer_generation; /* of the peer's region that the owner has attached */
 	_Atomic uint64_t head;            /* bytes consumed from the peer's ring to the owner */
 	_Atomic uint64_t tail;            /* bytes published in the owner's ring to the peer */
-	_Atomic uint64_t want_room;       /* 1: the owner's ring was full, ring its bell at the next release */
+	_Atomic uint64_t want_room;       /* 1: the owner's ring was full, it waits for room */
 	uint64_t data;                    /* offset of the ring's data in this region, 0: none */
 	uint64_t size;                    /* power of two */
 	uint64_t pad[2];
@@ -71,7 +71,7 @@ struct region_head {
 	_Atomic uint64_t sleep_seq;  /* odd: the owner is about to sleep or asleep; see bell_* */
 	_Atomic uint64_t want_tail;  /* workers: 1 if woken for every move of visible */
 	_Atomic uint64_t heartbeat;  /* monotonic microseconds, at least once a second */
-	_Atomic uint64_t pin;        /* lowest log position that the owner reads, UINT64_MAX: none */
+	_Atomic uint64_t pin;        /* lowest log position the owner reads, UINT64_MAX: none */
 	_Atomic uint64_t pid;
 	char obituary[256];          /* last words of a panic */
 	union {
@@ -92,13 +92,13 @@ struct region { /* a mapping */
 
 /* Which rings a role produces and how large: fills size per peer, returns bytes of the region. */
 uint64_t region_plan(uint32_t peer, uint32_t workers, uint64_t ring_size[PEERS_MAX]);
-/* Manager: make a sealed memfd for one incarnation, after the one before is gone. generation is 1 or
- * more and differs from that of every other incarnation of the role. Returns the descriptor
+/* Manager: make a sealed memfd for one incarnation, after the one before is gone. generation is 1
+ * or more and differs from that of every other incarnation of the role. Returns the descriptor
  * (close-on-exec) or an error. */
 int region_create(uint32_t peer, uint32_t workers, uint64_t generation);
 /* Descriptor for read-only mapping by others, or an error. */
 int region_readonly_fd(int fd);
-/* Map and check: ALM_OK, or ALM_EINVAL, ALM_EIO with err_text(). The descriptor may be closed then. */
+/* Map and check: ALM_OK, or ALM_EINVAL, ALM_EIO with err_text(). The mapping outlives fd. */
 int region_map(int fd, int writable, struct region *out);
 void region_unmap(struct region *);
 
@@ -123,11 +123,12 @@ struct bell { /* the sleeping side */
 void bell_arm(struct bell *);
 void bell_disarm(struct bell *); /* awake; drains the eventfd */
 
-/* Ring a peer's bell if it sleeps; the caller has stored what the peer shall see. last: the caller's
- * memory of the sleep it already rang for, 0 at first. One system call for each sleep at most. */
+/* Ring a peer's bell if it sleeps; the caller has stored what the peer shall see. last: the
+ * caller's memory of the sleep it already rang for, 0 at first. One system call for each sleep at
+ * most. */
 void bell_ring(const struct region_head *peer, int fd, uint64_t *last);
 
-/* In --fused mode, before anything else: activate(fd) is called instead of writing to the eventfd. */
+/* In --fused mode, before anything else: call activate(fd) instead of writing to the eventfd. */
 void bell_use_local(void (*activate)(int fd));
 
 /* ---- links: the two rings between this role and one peer ---------------------------------- */
@@ -144,7 +145,7 @@ struct link {
 	const uint8_t *in;              /* data of the peer's ring */
 	uint64_t out_size, in_size;
 	struct region map;              /* the peer's */
-	uint64_t broken;                /* 1: the peer wrote nonsense; detach it and have it ended */
+	uint64_t broken;                /* 1: the peer wrote nonsense; have it ended */
 	uint64_t up;                    /* last answer of link_up */
 	uint64_t peer_generation;
 	uint64_t map_dev, map_ino;      /* identity of the newest region attached */
@@ -173,8 +174,8 @@ void link_detach(struct link *);
 /* 1 if both sides are attached to each other's present incarnation and the peer is not broken. */
 int link_up(struct link *);
 /* Room for one record of len payload bytes, aligned to 8; NULL if there is none now or the link is
- * not up. After NULL the peer rings our bell when it has made room, and link_readable() says so. The
- * reservation ends with link_commit or the next link_reserve. type is not 0. */
+ * not up. After NULL the peer rings our bell when it has made room, and link_readable() says so.
+ * The reservation ends with link_commit or the next link_reserve. type is not 0. */
 void *link_reserve(struct link *, uint32_t type, uint32_t len);
 /* Largest payload that can ever fit. */
 uint32_t link_max(const struct link *);
@@ -182,13 +183,13 @@ void link_commit(struct link *, uint32_t len); /* len <= reserved; not yet visib
 /* Publish everything committed and wake the peer if it sleeps. */
 void link_flush(struct link *);
 /* Next record: payload, aligned to 8, or NULL if there is none (or broken: see broken). Content is
- * untrusted: length and bounds are checked, nothing else; the peer may change it while it is read, so
- * copy a field before checking it. Valid until link_release, link_attach or link_detach. */
+ * untrusted: length and bounds are checked, nothing else; the peer may change it while it is read,
+ * so copy a field before checking it. Valid until link_release, link_attach or link_detach. */
 const void *link_peek(struct link *, uint32_t *type, uint32_t *len);
-void link_consume(struct link *); /* the record peeked; returns its space at the next link_release */
+void link_consume(struct link *); /* the record peeked; its space returns at link_release */
 /* Publish the head, so that the producer gets the room; wakes it if it waits for room. */
 void link_release(struct link *);
-/* 1 if link_peek would give a record, or (once) if room came back that link_reserve did not find. */
+/* 1 if link_peek would give a record, or (once) if room came back that link_reserve missed. */
 int link_readable(struct link *);
 
 #endif
