@@ -55,7 +55,7 @@ redo_truncate(struct alm_store *st)
 	rc = seg_io->sync(st->fd);
 	if (rc < 0)
 		return seg_fatal(st, "sync", "the cut segment", -rc);
-	size = seg_io->size(st->idx_fd);
+	size = st->idx_fd < 0 ? 0 : seg_io->size(st->idx_fd);
 	have = size > (int64_t)SEG_BLOCK ? ((uint64_t)size - SEG_BLOCK) / sizeof(struct seg_row) : 0;
 	rows = p->index > seg_last(st)->prev.index ? p->index - seg_last(st)->prev.index - 1 : 0;
 	rc = idx_truncate(st, rows < have ? rows : have, p->position);

@@ -76,9 +76,11 @@ seg_open_last(struct alm_store *st)
 		return seg_fatal(st, "open", name, -st->fd);
 	seg_name(name, seg_last(st)->first, "idx");
 	st->idx_fd = seg_io->open(st->dir, name, IO_WRITE);
-	if (st->idx_fd < 0)
-		return seg_fatal(st, "open", name, -st->idx_fd);
-	return ALM_OK;
+	if (st->idx_fd == -ENOENT) { /* the disk was full when the segment began */
+		st->idx_fd = -1;
+		st->idx_stalled = 1;
+	}
+	return st->idx_fd < -1 ? seg_fatal(st, "open", name, -st->idx_fd) : ALM_OK;
 }
 
 void
@@ -179,11 +181,10 @@ seg_begin(struct alm_store *st, uint64_t need)
 	if (!seg_pool_take(st, need, &spare))
 		return st->host->fail(st->host, ALM_EINTERNAL, "the pool of spares is empty");
 	s.size = spare.size;
+	/* With no space for an index file the log goes on without. */
 	idx_fd = seg_idx_make(st, &s);
-	if (idx_fd < 0) {
-		seg_pool_put(st, &spare);
+	if (idx_fd < 0 && idx_fd != ALM_EFULL)
 		return idx_fd;
-	}
 	seg_spare_name(from, spare.id, "spare");
 	seg_name(name, s.first, "seg");
 	head_fill(st->host, &s, SEG_MAGIC, &h);
@@ -198,12 +199,14 @@ seg_begin(struct alm_store *st, uint64_t need)
 	if (rc < 0) {
 		if (fd >= 0)
 			seg_io->close(fd);
-		seg_io->close(idx_fd);
+		if (idx_fd >= 0)
+			seg_io->close(idx_fd);
 		return seg_fatal(st, "begin", name, -rc);
 	}
 	seg_close_last(st);
 	st->fd = fd;
-	st->idx_fd = idx_fd;
+	st->idx_fd = idx_fd < 0 ? -1 : idx_fd;
+	st->idx_stalled = idx_fd < 0;
 	st->idx_rows = 0;
 	st->idx_position = s.first;
 	return seg_push(st, &s);

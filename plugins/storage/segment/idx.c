@@ -40,7 +40,7 @@ idx_flush(struct alm_store *st)
 int
 idx_sync(struct alm_store *st)
 {
-	int rc = seg_io->sync(st->idx_fd);
+	int rc = st->idx_fd < 0 ? 0 : seg_io->sync(st->idx_fd);
 
 	return rc < 0 ? seg_fatal(st, "sync", "index file", -rc) : ALM_OK;
 }
@@ -54,7 +54,9 @@ idx_truncate(struct alm_store *st, uint64_t rows, uint64_t end)
 	st->rows_durable = 0;
 	st->idx_rows = rows;
 	st->idx_position = end;
-	st->idx_stalled = 0;
+	st->idx_stalled = st->idx_fd < 0;
+	if (st->idx_stalled)
+		return ALM_OK;
 	rc = seg_io->truncate(st->idx_fd, SEG_BLOCK + rows * sizeof *st->rows);
 	if (rc < 0)
 		return seg_fatal(st, "cut", "index file", -rc);
@@ -69,6 +71,12 @@ idx_rebuild(struct alm_store *st, const struct seg *s, uint64_t end)
 	const char *base;
 	int fd, rc;
 
+	if (st->idx_fd < 0) {
+		fd = seg_idx_make(st, s);
+		if (fd < 0)
+			return fd == ALM_EFULL ? ALM_OK : fd;
+		st->idx_fd = fd;
+	}
 	seg_name(name, s->first, "seg");
 	fd = seg_io->open(st->dir, name, IO_READ);
 	if (fd < 0)

@@ -325,9 +325,6 @@ walk_sealed(struct walk *w, uint32_t i)
 	rc = walk_segment(w, i, st->segs[i + 1].first, 1);
 	if (rc != ALM_OK || before != w->boot->n_damage || st->flags & ALM_OPEN_READONLY)
 		return rc;
-	st->idx_fd = seg_idx_make(st, &st->segs[i]);
-	if (st->idx_fd < 0)
-		return st->idx_fd == ALM_EFULL ? ALM_OK : st->idx_fd;
 	rc = idx_rebuild(st, &st->segs[i], st->segs[i + 1].first);
 	seg_close_last(st);
 	return rc;
@@ -361,6 +358,7 @@ walk_log(struct walk *w)
 	uint32_t last = st->n_segs - 1;
 	int rc = ALM_OK;
 
+	seg_close_last(st); /* a step done again may have left it open */
 	walk_init(w);
 	for (uint32_t i = 0; i < last && rc == ALM_OK; i++)
 		if (!sealed_trusted(st, i, &w->scan.frontier))
@@ -425,7 +423,11 @@ settle(struct walk *w)
 		st->idx_rows = st->end.index - s->prev.index;
 		st->idx_position = st->end.position;
 	}
-	st->meta.max_unsynced = st->max_unsynced;
+	st->idx_time = st->host->now(st->host);
+	if (rc == ALM_OK && st->meta.max_unsynced != st->max_unsynced) {
+		st->meta.max_unsynced = st->max_unsynced;
+		rc = meta_save(st);
+	}
 	return rc;
 }
 

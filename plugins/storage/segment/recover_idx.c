@@ -62,9 +62,8 @@ recover_idx_present(struct alm_store *st, const struct seg *s)
 		return rc;
 	st->idx_whole = 0;
 	seg_found(st, ALM_LOG_WARN, s->first, "index file is missing or damaged; it is made again");
-	st->idx_fd = seg_idx_make(st, s);
-	if (st->idx_fd < 0)
-		return st->idx_fd;
-	seg_close_last(st);
-	return ALM_OK;
+	rc = seg_idx_make(st, s);
+	if (rc >= 0)
+		seg_io->close(rc);
+	return rc >= 0 || rc == ALM_EFULL ? ALM_OK : rc;
 }
