@@ -93,6 +93,14 @@ load_config(struct rig *g, const char *const *overrides)
 	must(config_load(NULL, all, n, &g->conf) == ALM_OK, "configuration");
 }
 
+static void
+on_alarm(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
 int
 rig_start(struct rig *g, const char *const *overrides, int *exit_code)
 {
@@ -107,6 +115,7 @@ rig_start(struct rig *g, const char *const *overrides, int *exit_code)
 	load_config(g, overrides);
 	e->conf = g->conf;
 	e->base = event_base_new();
+	g->alarm = evtimer_new(e->base, on_alarm, NULL);
 	e->role = ALM_ROLE_LEDGER;
 	e->peer = PEER_LEDGER;
 	e->workers = RIG_WORKERS;
@@ -131,6 +140,7 @@ static void
 tear_down(struct rig *g)
 {
 	ledger_end(&g->env);
+	event_free(g->alarm);
 	event_base_free(g->env.base);
 	for (uint32_t slot = 1; slot <= RIG_WORKERS; slot++)
 		side_end(&g->worker[slot]);
@@ -162,8 +172,9 @@ rig_run(struct rig *g, int ms)
 {
 	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
-	event_base_loopexit(g->env.base, &tv);
+	event_add(g->alarm, &tv);
 	event_base_loop(g->env.base, EVLOOP_ONCE);
+	event_del(g->alarm);
 }
 
 void

@@ -19,6 +19,7 @@ struct rig {
 	char dir[128];
 	struct role_env env;
 	struct config *conf;
+	struct event *alarm; /* ends rig_run */
 	int ledger_fd;
 	struct rig_side worker[RIG_WORKERS + 1]; /* by slot */
 	struct rig_side indexer;
