@@ -45,7 +45,6 @@ bell_disarm(struct bell *b)
 void
 bell_ring(const struct region_head *peer, int fd, uint64_t *last)
 {
-	const uint64_t one = 1;
 	uint64_t seq;
 
 	full_fence();
@@ -53,6 +52,14 @@ bell_ring(const struct region_head *peer, int fd, uint64_t *last)
 	if (seq % 2 == 0 || seq == *last)
 		return;
 	*last = seq;
+	bell_ring_always(fd);
+}
+
+void
+bell_ring_always(int fd)
+{
+	const uint64_t one = 1;
+
 	if (local_activate != NULL) {
 		local_activate(fd);
 		return;

@@ -117,7 +117,7 @@ link_attach(struct link *l, int fd)
 	l->map_ino = (uint64_t)st.st_ino;
 	l->peer = l->map.head;
 	l->rang = l->head = l->tail = l->published = l->out_head = l->in_tail = 0;
-	l->peeked = l->want = l->broken = l->up = 0;
+	l->peeked = l->waiting = l->rang_room = l->broken = l->up = 0;
 	l->reserved = 0;
 	atomic_store_explicit(&own->head, 0, memory_order_relaxed);
 	atomic_store_explicit(&own->tail, 0, memory_order_relaxed);
@@ -136,7 +136,7 @@ link_detach(struct link *l)
 	region_unmap(&l->map);
 	l->peer = NULL;
 	l->in = NULL;
-	l->up = l->peeked = l->want = 0;
+	l->up = l->peeked = l->waiting = 0;
 	l->reserved = 0;
 }
 
@@ -237,8 +237,8 @@ find_room(struct link *l, uint64_t need)
 		return 0;
 	if (fits(l, need))
 		return 1;
-	l->want = need;
-	atomic_store_explicit(&own_ring(l)->want_room, 1, memory_order_release);
+	l->waiting = 1;
+	atomic_store_explicit(&own_ring(l)->want_room, ++l->wants, memory_order_release);
 	full_fence();
 	if (!refresh_head(l) || !fits(l, need))
 		return 0;
@@ -259,8 +259,8 @@ link_reserve(struct link *l, uint32_t type, uint32_t len)
 		return NULL;
 	if (l->broken)
 		return NULL;
-	if (l->want) {
-		l->want = 0;
+	if (l->waiting) {
+		l->waiting = 0;
 		atomic_store_explicit(&own_ring(l)->want_room, 0, memory_order_release);
 	}
 	if (padding_for(l, need))
@@ -349,16 +349,23 @@ link_consume(struct link *l)
 	l->peeked = 0;
 }
 
+/* A producer that waits for room may be awake and about to sleep without looking for room again,
+ * so it is rung in any case; once for each time it asks. */
 void
 link_release(struct link *l)
 {
+	uint64_t want;
+
 	if (l->peer == NULL ||
 	    atomic_load_explicit(&own_ring(l)->head, memory_order_relaxed) == l->head)
 		return;
 	atomic_store_explicit(&own_ring(l)->head, l->head, memory_order_release);
 	full_fence();
-	if (atomic_load_explicit(&peer_ring(l)->want_room, memory_order_acquire) != 0)
-		bell_ring(l->peer, l->peer_bell, &l->rang);
+	want = atomic_load_explicit(&peer_ring(l)->want_room, memory_order_acquire);
+	if (want == 0 || want == l->rang_room)
+		return;
+	l->rang_room = want;
+	bell_ring_always(l->peer_bell);
 }
 
 int
@@ -366,11 +373,5 @@ link_readable(struct link *l)
 {
 	uint32_t type, len;
 
-	if (link_peek(l, &type, &len) != NULL)
-		return 1;
-	if (l->want == 0 || !link_up(l) || !refresh_head(l) || !fits(l, l->want))
-		return 0;
-	l->want = 0;
-	atomic_store_explicit(&own_ring(l)->want_room, 0, memory_order_release);
-	return 1;
+	return link_peek(l, &type, &len) != NULL;
 }

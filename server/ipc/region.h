@@ -58,7 +58,7 @@ struct region_ring { /* one per peer in the owner's region */
 	_Atomic uint64_t peer_generation; /* of the peer's region that the owner has attached */
 	_Atomic uint64_t head;            /* bytes consumed from the peer's ring to the owner */
 	_Atomic uint64_t tail;            /* bytes published in the owner's ring to the peer */
-	_Atomic uint64_t want_room;       /* 1: the owner's ring was full, it waits for room */
+	_Atomic uint64_t want_room;       /* not 0: the owner's ring is full, it waits for room */
 	uint64_t data;                    /* offset of the ring's data in this region, 0: none */
 	uint64_t size;                    /* power of two */
 	uint64_t pad[2];
@@ -128,6 +128,9 @@ void bell_disarm(struct bell *); /* awake; drains the eventfd */
  * most. */
 void bell_ring(const struct region_head *peer, int fd, uint64_t *last);
 
+/* Ring a peer's bell whether it sleeps or not: its next return to the loop is a wake-up. */
+void bell_ring_always(int fd);
+
 /* In --fused mode, before anything else: call activate(fd) instead of writing to the eventfd. */
 void bell_use_local(void (*activate)(int fd));
 
@@ -153,7 +156,9 @@ struct link {
 	uint64_t in_tail;               /* peer's tail as last seen */
 	uint64_t peeked;                /* bytes of the record peeked, header included */
 	uint32_t reserved, reserved_type;
-	uint64_t want;                  /* bytes that did not fit */
+	uint64_t wants;                 /* how often there was no room; names each time */
+	uint64_t waiting;               /* 1: want_room is set */
+	uint64_t rang_room;             /* the peer's want_room that we last rang for */
 };
 
 /* Records: length and type, then the payload, 8-byte aligned. */
@@ -174,7 +179,7 @@ void link_detach(struct link *);
 /* 1 if both sides are attached to each other's present incarnation and the peer is not broken. */
 int link_up(struct link *);
 /* Room for one record of len payload bytes, aligned to 8; NULL if there is none now or the link is
- * not up. After NULL the peer rings our bell when it has made room, and link_readable() says so.
+ * not up. After NULL for want of room the peer rings our bell, awake or not, when it has made some.
  * The reservation ends with link_commit or the next link_reserve. type is not 0. */
 void *link_reserve(struct link *, uint32_t type, uint32_t len);
 /* Largest payload that can ever fit. */
@@ -189,7 +194,7 @@ const void *link_peek(struct link *, uint32_t *type, uint32_t *len);
 void link_consume(struct link *); /* the record peeked; its space returns at link_release */
 /* Publish the head, so that the producer gets the room; wakes it if it waits for room. */
 void link_release(struct link *);
-/* 1 if link_peek would give a record, or (once) if room came back that link_reserve missed. */
+/* 1 if link_peek would give a record. */
 int link_readable(struct link *);
 
 #endif
