@@ -5,6 +5,8 @@
  * results leave only after that. */
 #include "ledger/ledger.h"
 
+#include "ipc/fence.h"
+
 static uint64_t
 end_of(const struct batch *b)
 {
@@ -15,6 +17,9 @@ end_of(const struct batch *b)
 static void
 wake_readers(struct ledger *l, uint32_t catalogue)
 {
+	/* A worker sets want_tail, then looks at visible; so visible is stored before this looks at
+	 * want_tail, or both could miss each other. */
+	full_fence();
 	for (uint32_t p = PEER_INDEXER; p <= last_peer(l); p++) {
 		struct link *k = &l->link[p];
 
