@@ -131,7 +131,7 @@ else:
     is_(exported(installed("storage_memory")), ["alm_module_v1"], "it exports one symbol")
     here = os.path.join(BUILD, ".libs")
     conf = {"server": {"plugin_path": f"{os.path.dirname(installed('storage_memory'))}:{here}"},
-            "storage": {"plugin": "memory"}}
+            "storage": {"plugin": "memory"}, "indexers": {"plugins": "queue"}}
     needed = ("almadia", ".libs/protocol_native.so", ".libs/consensus_single.so", ".libs/indexer_queue.so")
     missing = [f for f in needed if not os.path.exists(os.path.join(BUILD, f))]
     if missing:
