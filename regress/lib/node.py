@@ -6,7 +6,7 @@
         node.wait_log("ledger .*ready")
 
 The build tree is $ALMADIA_BUILDDIR: its almadiad, its almadia, its plugins in .libs.  Nothing here
-sleeps blindly: readiness comes from sd_notify or the manager's log line, deaths from pidfd, the
+sleeps blindly: readiness comes from sd_notify or the manager's log line "almadiad ready", deaths from pidfd, the
 rest from log lines.  When a test failed, the log is shown at the end as comments.
 """
 import collections
@@ -25,7 +25,7 @@ import time
 import tap
 
 Result = collections.namedtuple("Result", "rc stdout stderr")
-READY = re.compile(r"\b(almadiad|manager)\[\d+\]: .*\bready\b")
+READY = re.compile(r"\bmanager\[\d+\]: almadiad ready\b")
 
 
 def build_dir():

@@ -29,9 +29,10 @@ def stop(*_):
         c.kill()
     os._exit(0)
 signal.signal(signal.SIGTERM, stop)
+print("2026 info manager[1]: ledger is ready", file=sys.stderr, flush=True)
 print("2026 notice ledger[1]: ready for nothing yet", file=sys.stderr, flush=True)
 if "by_log = yes" in conf:
-    print(f"2026 notice manager[{os.getpid()}]: ready", file=sys.stderr, flush=True)
+    print(f"2026 notice manager[{os.getpid()}]: almadiad ready: x", file=sys.stderr, flush=True)
 else:
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     s.sendto(b"READY=1\nSTATUS=x", os.environ["NOTIFY_SOCKET"])
