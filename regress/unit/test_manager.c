@@ -31,7 +31,7 @@
 
 /* ---- stand-in roles ---- */
 
-static void
+static void __attribute__((format(printf, 2, 3)))
 trace(const struct role_env *env, const char *fmt, ...)
 {
 	char path[600], line[200], name[32];
@@ -150,7 +150,7 @@ daemon_main(const char *conf_path, const char *mode)
 
 static char dir[40], conf_path[64], data_dir[64], log_path[64];
 
-static void
+static void __attribute__((format(printf, 2, 3)))
 write_file(const char *path, const char *fmt, ...)
 {
 	va_list ap;

@@ -45,7 +45,7 @@ host_free(const struct alm_host *h, void *p)
 	free(p);
 }
 
-static void
+static void __attribute__((format(printf, 3, 4)))
 host_log(const struct alm_host *h, uint32_t level, const char *fmt, ...)
 {
 	char text[1024];
@@ -57,7 +57,7 @@ host_log(const struct alm_host *h, uint32_t level, const char *fmt, ...)
 	log_line(level, "%s/%s: %s", kind_name(self(h)->provider->kind), self(h)->provider->name, text);
 }
 
-static int
+static int __attribute__((format(printf, 3, 4)))
 host_fail(const struct alm_host *h, int status, const char *fmt, ...)
 {
 	va_list ap;
@@ -69,7 +69,7 @@ host_fail(const struct alm_host *h, int status, const char *fmt, ...)
 	return status;
 }
 
-static void
+static void __attribute__((format(printf, 2, 3)))
 host_panic(const struct alm_host *h, const char *fmt, ...)
 {
 	char text[512];
