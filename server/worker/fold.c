@@ -56,6 +56,7 @@ fold_batch(struct worker *w, uint64_t visible)
 static void
 complain(struct worker *w, int st)
 {
+	w->fold_stuck = 1;
 	if (w->now - w->fold_complained < BAD_LOG_US && w->fold_complained)
 		return;
 	w->fold_complained = w->now;
@@ -86,6 +87,7 @@ fold_run(struct worker *w)
 	}
 	if (w->folded < visible)
 		w->folded = visible;
+	w->fold_stuck = 0;
 	if (changed)
 		tail_topics_changed(w);
 	return changed;

@@ -48,7 +48,7 @@ request_ready(struct request *r)
 	worker_wake(r->conn->w);
 }
 
-static void
+__attribute__((format(printf, 2, 0))) static void
 set_detail(struct request *r, const char *fmt, va_list ap)
 {
 	free(r->detail);

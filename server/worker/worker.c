@@ -133,7 +133,8 @@ work_left(struct worker *w)
 {
 	return !list_empty(&w->ready) || !list_empty(&w->dirty) || !list_empty(&w->resumed) ||
 	    !list_empty(&w->dead) || w->notes || link_readable(&w->ledger) ||
-	    link_readable(&w->indexer) || (tail_waiting(w) && w->scan < log_visible(w));
+	    link_readable(&w->indexer) || (w->waiting && w->scan < log_visible(w)) ||
+	    (!list_empty(&w->fold_wait) && !w->fold_stuck && w->folded < log_visible(w));
 }
 
 /* [server] spin: results come soon, and waking up costs more than looking. */

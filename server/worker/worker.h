@@ -472,6 +472,7 @@ struct worker {
 	struct catalogue *catalogue;
 	uint64_t folded;               /* position up to which it reflects the log */
 	uint64_t fold_complained;      /* monotonic, of the last error line */
+	uint32_t fold_stuck;           /* the log could not be read there: the heartbeat tries again */
 	struct node fold_wait;         /* results that wait for it */
 	struct note *notes;            /* notify() to connections of this worker */
 
