@@ -168,7 +168,7 @@ rig_result(struct rig *r, uint32_t i, int status, uint64_t first_offset, uint64_
 static void
 new_peer(struct rig *r, uint32_t peer, struct region *map, struct link *link)
 {
-	link_detach(link);
+	region_unmap(&link->map); /* as if it had died: it does not let go of the link */
 	region_unmap(map);
 	if (r->region[peer] >= 0)
 		close(r->region[peer]);

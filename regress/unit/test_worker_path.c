@@ -113,12 +113,17 @@ a_long_poll_is_answered_when_a_message_comes(void **state)
 {
 	struct rig *r = *state;
 	struct alm_session *s;
+	uint64_t turns;
 	int fd = rig_connect(r, &s);
 
 	fetch(r, s, 5, 2, 0, 60000);
 	rig_run(r);
 	assert_int_equal(s->n_done, 0);
 	assert_int_equal(atomic_load(&r->env.self.head->want_tail), 1);
+	turns = atomic_load(&r->env.self.head->counter[COUNT_TURNS]);
+	rig_run(r);
+	rig_run(r);
+	assert_int_equal(atomic_load(&r->env.self.head->counter[COUNT_TURNS]), turns); /* it sleeps */
 
 	rig_messages(r, 1, 3, 1, NULL, 10); /* another queue */
 	rig_run(r);
