@@ -75,13 +75,16 @@ sync_names(const char *dir)
 	return n > 0 && (size_t)n < sizeof parent ? sync_dir(parent) : ENAMETOOLONG;
 }
 
-/* LMDB trusts the page count in its meta page; a file cut short would be a SIGBUS later. */
+/* A page behind the end of the file would be a SIGBUS.  LMDB may leave the last pages of its count
+ * unwritten, so a short file is no damage by itself: give it the size that LMDB counts on.  What
+ * was really cut off then reads as zeros, which LMDB calls corrupted. */
 static int
-check_size(struct lmenv *l)
+extend(struct lmenv *l)
 {
 	MDB_envinfo info;
 	MDB_stat st;
 	struct stat sb;
+	uint64_t want;
 	int fd, rc;
 
 	if ((rc = mdb_env_info(l->env, &info)) != 0 || (rc = mdb_env_stat(l->env, &st)) != 0 ||
@@ -89,8 +92,11 @@ check_size(struct lmenv *l)
 		return rc;
 	if (fstat(fd, &sb) != 0)
 		return errno;
-	if ((uint64_t)sb.st_size < ((uint64_t)info.me_last_pgno + 1) * st.ms_psize)
+	want = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
+	if (want > l->map)
 		return MDB_CORRUPTED;
+	if ((uint64_t)sb.st_size < want && ftruncate(fd, (off_t)want) != 0)
+		return errno;
 	return 0;
 }
 
@@ -113,7 +119,7 @@ lmenv_open(struct lmenv *l, const char *dir, uint64_t map)
 	if ((rc = mdb_env_create(&l->env)) != 0)
 		return fail(l, status_of(rc), dir, mdb_strerror(rc));
 	if ((rc = mdb_env_set_mapsize(l->env, map)) != 0 ||
-	    (rc = mdb_env_open(l->env, dir, flags, 0640)) != 0 || (rc = check_size(l)) != 0)
+	    (rc = mdb_env_open(l->env, dir, flags, 0640)) != 0 || (rc = extend(l)) != 0)
 		goto out;
 	if (made && (rc = sync_names(dir)) != 0)
 		goto out;
