@@ -32,7 +32,8 @@
 #define BATCHES_MAX 4000u
 
 static const struct alm_provider *provider;
-static const struct alm_indexer_ops_v0 *ops;
+static struct alm_indexer_ops_v0 table; /* as the core completes it */
+static const struct alm_indexer_ops_v0 *ops = &table;
 static uint64_t first_seed = 1;
 
 struct fixture {
@@ -154,12 +155,12 @@ static void
 add_message(struct fixture *f)
 {
 	uint32_t topic = 1 + (uint32_t)rnd(f, TOPICS), queue = (uint32_t)rnd(f, QUEUES);
-	char key[16], body[64] = "";
+	char key[16], body[64] = {0};
 
 	while (f->dropped & 1u << topic)
 		topic = topic % TOPICS + 1;
 	snprintf(key, sizeof key, "key%u", (unsigned)rnd(f, KEYS));
-	mkb_message(&f->m, topic, queue, rnd(f, 2) ? "tag" : NULL, rnd(f, 3) ? NULL : key, body,
+	mkb_message(&f->m, topic, queue, rnd(f, 2) ? "tag" : NULL, rnd(f, 3) ? key : NULL, body,
 	    rnd(f, sizeof body));
 }
 
@@ -834,6 +835,7 @@ a_hundred_thousand_queues_fit(void **state)
 	struct fixture *f = *state;
 	const uint32_t queues = 50000, per_batch = 1000, rounds = 6;
 	uint64_t before, rows = 0, t0, us = 0;
+	char key[16];
 
 	/* The real size of a run. */
 	ops->close(f->x);
@@ -846,7 +848,8 @@ a_hundred_thousand_queues_fit(void **state)
 		mkb_begin(&f->m);
 		for (uint32_t j = 0; j < per_batch; j++) {
 			uint32_t n = (uint32_t)((i * per_batch + j) * 7919ull % (2 * queues));
-			mkb_message(&f->m, 1 + n / queues, n % queues, NULL, NULL, "x", 1);
+			snprintf(key, sizeof key, "%u", n);
+			mkb_message(&f->m, 1 + n / queues, n % queues, NULL, key, "x", 1);
 		}
 		const struct alm_batch *b = mkb_end(&f->m);
 		t0 = clock_mono();
@@ -880,6 +883,30 @@ a_hundred_thousand_queues_fit(void **state)
 /* ---- main ---- */
 
 static int
+no_position(struct alm_index *x, uint64_t position)
+{
+	(void)x;
+	(void)position;
+	return ALM_ENOTSUP;
+}
+
+static int
+no_topic(struct alm_index *x, uint32_t topic)
+{
+	(void)x;
+	(void)topic;
+	return ALM_ENOTSUP;
+}
+
+static int
+no_batch(struct alm_index *x, const struct alm_batch *b)
+{
+	(void)x;
+	(void)b;
+	return ALM_ENOTSUP;
+}
+
+static int
 find_provider(const char *file)
 {
 	void *dl = dlopen(file, RTLD_NOW | RTLD_LOCAL);
@@ -896,11 +923,14 @@ find_provider(const char *file)
 	for (uint32_t i = 0; i < m->n_providers; i++)
 		if (m->providers[i].kind == ALM_KIND_INDEXER)
 			provider = &m->providers[i];
-	if (!provider || provider->ops_size < sizeof *ops) {
-		printf("Bail out! %s: no indexer with all operations\n", file);
+	if (!provider) {
+		printf("Bail out! %s: has no indexer\n", file);
 		return -1;
 	}
-	ops = provider->ops;
+	memcpy(&table, provider->ops, provider->ops_size < sizeof table ? provider->ops_size : sizeof table);
+	table.release = table.release ? table.release : no_position;
+	table.drop_topic = table.drop_topic ? table.drop_topic : no_topic;
+	table.verify = table.verify ? table.verify : no_batch;
 	printf("# %s: indexer %s, seed %llu\n", file, provider->name, (unsigned long long)first_seed);
 	return 0;
 }

@@ -197,8 +197,10 @@ store_sync(struct store *s)
 {
 	int status;
 
-	if (!s->changed)
-		return ALM_OK;
+	if (!s->changed) {
+		status = lmenv_trim(&s->env);
+		return status ? store_done(s, status, "sync") : ALM_OK;
+	}
 	s->meta.crc = meta_crc(s->meta);
 	status = lmenv_put(&s->env, "m", 1, &s->meta, sizeof s->meta);
 	if (!status)

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TRIM_WRITES 512u /* up to 2 MiB: not worth it */
 
 static int
 fail(struct lmenv *l, int status, const char *doing, const char *text)
@@ -100,38 +103,64 @@ extend(struct lmenv *l)
 	return 0;
 }
 
-int
-lmenv_open(struct lmenv *l, const char *dir, uint64_t map)
+static int
+open_env(struct lmenv *l)
 {
 	/* No read-ahead: the environment may be larger than memory and is read at random. */
 	const unsigned flags = MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
+	int rc;
+
+	l->peak = 0;
+	if ((rc = mdb_env_create(&l->env)) != 0) {
+		l->env = NULL;
+		return rc;
+	}
+	if ((rc = mdb_env_set_mapsize(l->env, l->map)) != 0 ||
+	    (rc = mdb_env_open(l->env, l->dir, flags, 0640)) != 0 || (rc = extend(l)) != 0 ||
+	    (rc = mdb_txn_begin(l->env, NULL, 0, &l->txn)) != 0)
+		return rc;
+	return mdb_dbi_open(l->txn, NULL, 0, &l->dbi);
+}
+
+int
+lmenv_open(struct lmenv *l, const char *dir, uint64_t map)
+{
 	struct stat sb;
-	char file[4096];
+	char file[sizeof l->dir + 16];
 	int made, rc;
 
 	memset(l, 0, sizeof *l);
 	l->map = map;
+	if ((size_t)snprintf(l->dir, sizeof l->dir, "%s", dir) >= sizeof l->dir)
+		return fail(l, ALM_EINVAL, dir, "path is too long");
 	if (mkdir(dir, 0750) != 0 && errno != EEXIST)
 		return fail(l, status_of(errno), dir, strerror(errno));
-	if ((size_t)snprintf(file, sizeof file, "%s/data.mdb", dir) >= sizeof file)
-		return fail(l, ALM_EINVAL, dir, "path is too long");
+	snprintf(file, sizeof file, "%s/data.mdb", dir);
 	made = stat(file, &sb) != 0;
-	if ((rc = mdb_env_create(&l->env)) != 0)
-		return fail(l, status_of(rc), dir, mdb_strerror(rc));
-	if ((rc = mdb_env_set_mapsize(l->env, map)) != 0 ||
-	    (rc = mdb_env_open(l->env, dir, flags, 0640)) != 0 || (rc = extend(l)) != 0)
-		goto out;
-	if (made && (rc = sync_names(dir)) != 0)
-		goto out;
-	if ((rc = mdb_txn_begin(l->env, NULL, 0, &l->txn)) != 0 ||
-	    (rc = mdb_dbi_open(l->txn, NULL, 0, &l->dbi)) != 0)
-		goto out;
-	return ALM_OK;
-out:
-	fail(l, status_of(rc), dir, mdb_strerror(rc));
-	rc = status_of(rc);
+	rc = open_env(l);
+	if (rc == 0 && made)
+		rc = sync_names(dir);
+	if (rc == 0)
+		return ALM_OK;
 	lmenv_close(l);
-	return rc;
+	return fail(l, status_of(rc), dir, mdb_strerror(rc));
+}
+
+int
+lmenv_trim(struct lmenv *l)
+{
+	int rc;
+
+	if (l->peak < TRIM_WRITES || (l->txn && l->dirty > 0))
+		return ALM_OK;
+	lmenv_close(l);
+	rc = open_env(l);
+	if (rc != 0)
+		lmenv_close(l);
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+	return lmenv_status(l, rc, "opening again");
 }
 
 void
@@ -153,6 +182,12 @@ lmenv_begin(struct lmenv *l)
 	if (l->txn)
 		return ALM_OK;
 	l->dirty = 0;
+	if (!l->env) { /* lost by a trim */
+		rc = open_env(l);
+		if (rc != 0)
+			lmenv_close(l);
+		return lmenv_status(l, rc, "opening again");
+	}
 	rc = mdb_txn_begin(l->env, NULL, 0, &l->txn);
 	if (rc != 0)
 		l->txn = NULL;
@@ -209,6 +244,7 @@ lmenv_commit(struct lmenv *l)
 	if (!txn)
 		return ALM_OK;
 	l->txn = NULL; /* commit frees it whatever happens */
+	l->peak = l->dirty > l->peak ? l->dirty : l->peak;
 	l->dirty = 0;
 	rc = mdb_txn_commit(txn);
 	return lmenv_status(l, rc, "commit");

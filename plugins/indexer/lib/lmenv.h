@@ -25,7 +25,8 @@ struct lmenv {
 	uint64_t map;    /* bytes of address space */
 	uint64_t lost;   /* transactions that ended without a commit after an error */
 	uint32_t dirty;  /* writes in the open transaction */
-	uint32_t reserved;
+	uint32_t peak;   /* most writes in one transaction since the environment was opened */
+	char dir[1024];
 	char why[320];   /* text of the last failure */
 };
 
@@ -39,6 +40,9 @@ void lmenv_close(struct lmenv *);
 int lmenv_begin(struct lmenv *);
 /* Commit with sync.  ALM_OK also if there was nothing to commit. */
 int lmenv_commit(struct lmenv *);
+/* LMDB keeps the memory of its largest transaction for ever.  Call this when there has been nothing
+ * to commit for a while: gives it back, by opening the environment anew. */
+int lmenv_trim(struct lmenv *);
 /* Forget everything since the last commit. */
 void lmenv_abort(struct lmenv *);
 

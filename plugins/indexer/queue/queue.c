@@ -219,8 +219,10 @@ index_sync(struct alm_index *x)
 {
 	int status = index_sweep(x, 4096);
 
-	if (!status && !x->changed)
-		return ALM_OK;
+	if (!status && !x->changed) {
+		status = lmenv_trim(&x->env);
+		return status ? store_done(x, status) : ALM_OK;
+	}
 	if (!status)
 		status = store_save(x);
 	if (!status)
