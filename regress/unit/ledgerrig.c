@@ -84,13 +84,17 @@ load_config(struct rig *g, const char *const *overrides)
 	char data[160], path[400];
 	const char *all[32] = {data, path};
 	const char *build = getenv("ALMADIA_BUILDDIR");
+	char here[200];
 	uint32_t n = 2;
 
+	if (build == NULL)
+		build = getcwd(here, sizeof here);
 	snprintf(data, sizeof data, "server.data_dir=%s", g->dir);
-	snprintf(path, sizeof path, "server.plugin_path=%s/.libs", build != NULL ? build : ".");
+	snprintf(path, sizeof path, "server.plugin_path=%s/.libs", build);
 	while (overrides != NULL && *overrides != NULL)
 		all[n++] = *overrides++;
 	must(config_load(NULL, all, n, &g->conf) == ALM_OK, "configuration");
+	config_accept_data_loss(g->conf, g->accept_loss);
 }
 
 static void

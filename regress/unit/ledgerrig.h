@@ -26,6 +26,7 @@ struct rig {
 	uint64_t generation;
 	uint64_t tag;
 	int exit_code; /* -1: running */
+	uint32_t accept_loss; /* start with --accept-data-loss */
 	int ready;
 };
 

@@ -330,8 +330,9 @@ drain_worker(struct ledger *l, uint32_t worker)
 static int
 may_drain(const struct ledger *l)
 {
-	return l->role == ALM_CNS_LEADER && !l->rebuild && !l->stopping && !l->failed &&
-	    !l->gather_full;
+	/* While entries are held all groups are refused, which needs no sequencer. */
+	return l->role == ALM_CNS_LEADER && (!l->rebuild || l->held) && !l->stopping &&
+	    !l->failed && !l->gather_full;
 }
 
 uint32_t
