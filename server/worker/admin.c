@@ -3,6 +3,7 @@
  * its own table. */
 #include <config.h>
 
+#include "ledger/counters.h"
 #include "worker/worker.h"
 
 #include <jansson.h>
@@ -16,6 +17,10 @@ struct named {
 #define X(id_, name_, unit_, doc_) {name_},
 static const struct named counters[] = {WORKER_COUNTERS(X)};
 static const struct named hists[] = {WORKER_HISTS(X)};
+#undef X
+#define X(id_, name_, doc_) {name_},
+static const struct named ledger_counters[] = {LEDGER_COUNTERS(X)};
+static const struct named ledger_hists[] = {LEDGER_HISTS(X)};
 #undef X
 
 static json_int_t
@@ -157,7 +162,8 @@ stats(struct worker *w)
 	uint32_t slot;
 
 	if (w->ledger.peer)
-		json_object_set_new(o, "ledger", role_stats(w->ledger.peer, NULL, 0, NULL, 0));
+		json_object_set_new(o, "ledger", role_stats(w->ledger.peer, ledger_counters,
+		    LC_COUNT, ledger_hists, LH_COUNT));
 	if (w->indexer.peer)
 		json_object_set_new(o, "indexer", role_stats(w->indexer.peer, NULL, 0, NULL, 0));
 	for (slot = 1; slot <= w->env->workers && slot <= WORKERS_MAX; slot++) {
