@@ -53,6 +53,7 @@ start(void)
 	if (status != ALM_OK)
 		fprintf(stderr, "start: %s\n", err_text());
 	assert_int_equal(status, ALM_OK);
+	helper_wait(&l->prepare);
 	real = l->store_ops;
 	faulty = *real;
 	faulty.append = faulty_append;
