@@ -241,8 +241,12 @@ verify_row(struct alm_index *x, const struct alm_batch *b, const struct alm_dir 
 {
 	struct alm_q_offset q = {d->topic, d->queue, d->first_offset};
 	struct alm_q_row row;
+	struct cached *known;
 	int64_t len = index_query(x, ALM_Q_OFFSET, &q, sizeof q, &row, sizeof row);
 
+	if (len < 0 && b->position < x->m.swept &&
+	    queue_get(x, d->topic, d->queue, 0, &known) == ALM_ENOTFOUND)
+		return ALM_OK; /* the topic was deleted later and all of it is swept */
 	if (len == (int64_t)sizeof row && row.batch == b->position &&
 	    row.first_offset == d->first_offset && row.count == d->count &&
 	    row.first_byte == d->first_byte && row.end_byte == d->end_byte &&
