@@ -191,7 +191,7 @@ senders_start(struct bench *b, struct sender *all)
 		if (status != ALM_OK)
 			return fail_status(b->c, status, "connection %u: %s", i, all[i].why);
 	}
-	b->started = clock_mono() + 1000;
+	b->started = clock_mono();
 	b->until = b->limit > 0 && !opt_given(b->c, "duration") ? UINT64_MAX : b->started + span;
 	for (uint32_t i = 0; i < b->connections; i++)
 		if (pthread_create(&all[i].thread, NULL, sender_main, &all[i]) != 0) {

@@ -1,87 +1,16 @@
-/* ctl/cmd_log.c - logs on disk, without a server: dump and verify.
- *
- * Both go through the storage plugin that wrote the log; dump shows batches or records, verify
- * checks every checksum, then lets each indexer compare its directory with the log.  Nothing is
- * changed.  One thread.
- */
+/* ctl/cmd_log.c - what is in a log on disk, without a server: batches or records.  One thread. */
 #include <config.h>
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include <almadia/indexer.h>
 
 #include "base/base.h"
-#include "config/config.h"
 #include "contrib/ctl/cmds.h"
 #include "contrib/ctl/format.h"
 #include "contrib/ctl/offline.h"
 #include "contrib/ctl/opts.h"
 #include "contrib/ctl/out.h"
-#include "contrib/ctl/progress.h"
-#include "module/module.h"
-
-/* ---- walking the log ---------------------------------------------------------------------------- */
-
-struct walker {
-	const struct call *c;
-	struct offline o;
-	struct alm_boot boot;
-	struct alm_reader *reader;
-};
-
-/* Find the bounds of the log, then open a reader. */
-static int
-walk_open(struct walker *w, const char *dir)
-{
-	struct alm_store *store = NULL;
-	int status, rc = offline_open(w->c, dir, &w->o);
-
-	if (rc != RC_OK)
-		return rc;
-	err_clear();
-	w->boot.size = sizeof w->boot;
-	status = w->o.ops->open(w->o.host, w->o.log_dir, ALM_OPEN_READONLY, &w->boot, &store);
-	if (status == ALM_OK) {
-		w->o.ops->close(store);
-		status = w->o.ops->reader_open(w->o.host, w->o.log_dir, &w->reader);
-	}
-	return status == ALM_OK ? RC_OK
-				: fail_status(w->c, status, "%s: %s", w->o.log_dir,
-				      err_text()[0] != 0 ? err_text() : status_text(status));
-}
-
-static void
-walk_close(struct walker *w)
-{
-	if (w->reader != NULL)
-		w->o.ops->reader_close(w->reader);
-	offline_close(&w->o);
-}
-
-/* Batch at *position, which then moves behind it: 1, 0 at the end, or a status. */
-static int
-walk_next(struct walker *w, uint64_t *position, const struct alm_batch **out)
-{
-	struct alm_view v;
-	int status;
-
-	if (*position >= w->boot.next_position)
-		return 0;
-	status = w->o.ops->reader_get(w->reader, *position, w->boot.next_position, &v);
-	if (status == ALM_EAGAIN)
-		return 0;
-	if (status != ALM_OK)
-		return status;
-	*position = v.next;
-	*out = v.batch;
-	return 1;
-}
-
-/* ---- dump ---------------------------------------------------------------------------------------- */
 
 static const struct col batch_cols[] = {{"position", "POSITION", COL_NUM}, {"index", "INDEX", COL_NUM},
     {"term", "TERM", COL_NUM}, {"length", "BYTES", COL_NUM}, {"records", "RECORDS", COL_NUM},
@@ -279,144 +208,6 @@ cmd_log_dump(struct call *c)
 		rc = dump(&w);
 		out_stream_end(c->out);
 	}
-	walk_close(&w);
-	return rc;
-}
-
-/* ---- verify -------------------------------------------------------------------------------------- */
-
-static const struct col finding_cols[] = {{"level", "LEVEL", COL_TEXT}, {"part", "PART", COL_TEXT},
-    {"position", "POSITION", COL_NUM}, {"text", "FINDING", COL_TEXT}};
-
-static const struct col verify_cols[] = {{"directory", "LOG", COL_TEXT}, {"batches", "BATCHES", COL_NUM},
-    {"records", "RECORDS", COL_NUM}, {"bytes", "BYTES", COL_SIZE},
-    {"first_position", "FIRST POSITION", COL_NUM}, {"next_position", "NEXT POSITION", COL_NUM},
-    {"last_index", "LAST INDEX", COL_NUM}, {"damaged", "DAMAGED BATCHES", COL_NUM},
-    {"indexes", "INDEXES", COL_TEXT}, {"verdict", "VERDICT", COL_TEXT}};
-
-struct verifier {
-	const struct call *c;
-	json_t *findings;
-	uint32_t errors;
-	struct progress progress;
-};
-
-static void
-add_finding(struct verifier *v, const char *part, uint32_t level, uint64_t position, const char *text)
-{
-	static const char *const levels[] = {"?", "debug", "info", "notice", "warning", "error"};
-
-	if (level >= ALM_LOG_ERROR)
-		v->errors++;
-	json_array_append_new(v->findings,
-	    json_pack("{s:s,s:s,s:I,s:o}", "level", level <= ALM_LOG_ERROR ? levels[level] : "?", "part",
-		part, "position", (json_int_t)position, "text", json_bytes(text, strlen(text))));
-}
-
-static void
-on_finding(void *arg, uint32_t level, uint64_t position, const char *text)
-{
-	struct verifier *v = arg;
-
-	if (level >= ALM_LOG_WARN || v->c->verbose)
-		add_finding(v, "log", level, position, text);
-	progress_set(&v->progress, position);
-}
-
-/* Feed the log to one index's verify. 1 if it was checked. */
-static int
-verify_index(struct verifier *v, struct walker *w, const char *name)
-{
-	const struct alm_indexer_ops_v0 *ops;
-	const struct alm_batch *b;
-	struct provider *p;
-	struct alm_index *ix;
-	char dir[1200];
-	struct stat st;
-	uint64_t position = w->boot.first_position;
-	int status;
-
-	(void)snprintf(dir, sizeof dir, "%s/index/%s", w->o.data_dir, name);
-	if (stat(dir, &st) != 0)
-		return 0;
-	err_clear();
-	status = module_load(w->o.conf, ALM_KIND_INDEXER, name, &p);
-	if (status != ALM_OK) {
-		add_finding(v, name, ALM_LOG_WARN, 0, err_text());
-		return 0;
-	}
-	ops = provider_ops(p);
-	status = ops->open(provider_host(p, w->o.conf, ALM_ROLE_TOOL, -1), dir, &ix);
-	if (status != ALM_OK) {
-		add_finding(v, name, ALM_LOG_ERROR, 0, err_text());
-		return 1;
-	}
-	while (status == ALM_OK && position < ops->applied(ix) && walk_next(w, &position, &b) == 1) {
-		status = ops->verify(ix, b);
-		progress_set(&v->progress, position);
-	}
-	if (status != ALM_OK && status != ALM_ENOTSUP)
-		add_finding(v, name, ALM_LOG_ERROR, position,
-		    err_text()[0] != 0 ? err_text() : status_text(status));
-	ops->close(ix);
-	return status != ALM_ENOTSUP;
-}
-
-/* The indexes named in the configuration, if DIR is a data directory. */
-static void
-verify_indexes(struct verifier *v, struct walker *w, char *done, uint32_t cap)
-{
-	char names[256], *save = NULL;
-	uint32_t at = 0;
-
-	done[0] = 0;
-	if (w->o.data_dir[0] == 0 || opt_given(v->c, "no-index"))
-		return;
-	(void)snprintf(names, sizeof names, "%s", config_core(w->o.conf)->indexers);
-	for (char *n = strtok_r(names, ", ", &save); n != NULL; n = strtok_r(NULL, ", ", &save))
-		if (verify_index(v, w, n) && at < cap)
-			at += (uint32_t)snprintf(done + at, cap - at, "%s%s", at > 0 ? "," : "", n);
-}
-
-static int
-verify(struct verifier *v, struct walker *w)
-{
-	struct alm_verify_stats st = {0};
-	char indexes[256];
-	int status, damaged;
-
-	err_clear();
-	progress_begin(&v->progress, v->c, "verify", "B", w->boot.next_position);
-	status = w->o.ops->verify(w->o.host, w->o.log_dir, on_finding, v, &st);
-	if (status != ALM_OK && status != ALM_ECORRUPT) {
-		progress_end(&v->progress);
-		return fail_status(v->c, status, "%s: %s", w->o.log_dir,
-		    err_text()[0] != 0 ? err_text() : status_text(status));
-	}
-	verify_indexes(v, w, indexes, sizeof indexes);
-	progress_end(&v->progress);
-	damaged = status == ALM_ECORRUPT || st.damaged > 0 || v->errors > 0;
-	out_object(v->c->out, verify_cols, sizeof verify_cols / sizeof verify_cols[0],
-	    json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:O}", "directory", w->o.log_dir, "batches",
-		(json_int_t)st.batches, "records", (json_int_t)st.records, "bytes", (json_int_t)st.bytes,
-		"first_position", (json_int_t)st.first_position, "next_position",
-		(json_int_t)st.next_position, "last_index", (json_int_t)st.last_index, "damaged",
-		(json_int_t)st.damaged, "indexes", indexes, "verdict", damaged ? "damaged" : "clean",
-		"findings", v->findings),
-	    json_array_size(v->findings) > 0 ? "findings" : NULL, finding_cols, 4);
-	return damaged ? RC_FAILED : RC_OK;
-}
-
-int
-cmd_log_verify(struct call *c)
-{
-	struct walker w = {.c = c};
-	struct verifier v = {.c = c, .findings = json_array()};
-	int rc = walk_open(&w, c->args[0]);
-
-	if (rc == RC_OK)
-		rc = verify(&v, &w);
-	json_decref(v.findings);
 	walk_close(&w);
 	return rc;
 }

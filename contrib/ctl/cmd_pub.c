@@ -308,8 +308,9 @@ queue_rows(const struct publisher *p)
 	return list;
 }
 
+/* What was published; nothing for people if that is nothing because it failed. */
 static void
-report(struct publisher *p)
+report(struct publisher *p, int rc)
 {
 	double seconds = (double)(clock_mono() - p->started) / 1e6;
 	json_t *queues = queue_rows(p), *first = json_array_get(queues, 0), *obj;
@@ -332,8 +333,11 @@ report(struct publisher *p)
 	obj = json_pack("{s:s,s:I,s:I,s:I,s:I,s:f,s:o}", "topic", p->pub.topic, "published",
 	    (json_int_t)p->acked, "failed", (json_int_t)p->failed, "duplicates", (json_int_t)p->duplicates,
 	    "bytes", (json_int_t)p->bytes, "seconds", seconds, "queues", queues);
-	say_done(p->c, obj, "published %" PRIu64 " message%s to %s%s", p->acked, p->acked == 1 ? "" : "s",
-	    p->pub.topic, where);
+	if (rc != RC_OK && p->acked == 0 && out_get_mode(p->c->out) == OUT_TABLE)
+		json_decref(obj);
+	else
+		say_done(p->c, obj, "published %" PRIu64 " message%s to %s%s", p->acked,
+		    p->acked == 1 ? "" : "s", p->pub.topic, where);
 }
 
 static int
@@ -342,8 +346,10 @@ verdict(const struct publisher *p, int rc)
 	if (rc != RC_OK)
 		return p->acked > 0 ? RC_PARTLY : rc;
 	if (p->failed > 0) {
-		rc = fail_status(p->c, p->first_status, "%" PRIu64 " of %" PRIu64 " messages were refused: %s",
-		    p->failed, p->sent, p->first_detail);
+		rc = p->sent == 1
+		    ? fail_status(p->c, p->first_status, "the message was refused: %s", p->first_detail)
+		    : fail_status(p->c, p->first_status, "%" PRIu64 " of %" PRIu64 " messages were refused: %s",
+			  p->failed, p->sent, p->first_detail);
 		return p->acked > 0 ? RC_PARTLY : rc;
 	}
 	return session_stop ? RC_PARTLY : RC_OK;
@@ -385,7 +391,7 @@ cmd_pub(struct call *c)
 	if (rc == RC_OK)
 		rc = drain(&p, 0);
 	progress_end(&p.progress);
-	report(&p);
+	report(&p, rc != RC_OK || p.failed > 0 ? RC_FAILED : RC_OK);
 	rc = verdict(&p, rc);
 	json_decref(p.queues);
 	alm_close(p.client);

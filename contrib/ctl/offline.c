@@ -70,6 +70,8 @@ offline_open(const struct call *c, const char *dir, struct offline *o)
 	int status, rc;
 
 	memset(o, 0, sizeof *o);
+	if (!c->verbose)
+		log_level_set(ALM_LOG_ERROR + 1); /* what matters is in the result */
 	errno = 0;
 	rc = find_dirs(c, dir, o);
 	if (rc == RC_OK)
@@ -88,4 +90,52 @@ void
 offline_close(struct offline *o)
 {
 	config_free(o->conf);
+}
+
+/* ---- walking the log ---------------------------------------------------------------------------- */
+
+int
+walk_open(struct walker *w, const char *dir)
+{
+	struct alm_store *store = NULL;
+	int status, rc = offline_open(w->c, dir, &w->o);
+
+	if (rc != RC_OK)
+		return rc;
+	err_clear();
+	w->boot.size = sizeof w->boot;
+	status = w->o.ops->open(w->o.host, w->o.log_dir, ALM_OPEN_READONLY, &w->boot, &store);
+	if (status == ALM_OK) {
+		w->o.ops->close(store);
+		status = w->o.ops->reader_open(w->o.host, w->o.log_dir, &w->reader);
+	}
+	return status == ALM_OK ? RC_OK
+				: fail_status(w->c, status, "%s: %s", w->o.log_dir,
+				      err_text()[0] != 0 ? err_text() : status_text(status));
+}
+
+void
+walk_close(struct walker *w)
+{
+	if (w->reader != NULL)
+		w->o.ops->reader_close(w->reader);
+	offline_close(&w->o);
+}
+
+int
+walk_next(struct walker *w, uint64_t *position, const struct alm_batch **out)
+{
+	struct alm_view v;
+	int status;
+
+	if (*position >= w->boot.next_position)
+		return 0;
+	status = w->o.ops->reader_get(w->reader, *position, w->boot.next_position, &v);
+	if (status == ALM_EAGAIN)
+		return 0;
+	if (status != ALM_OK)
+		return status;
+	*position = v.next;
+	*out = v.batch;
+	return 1;
 }

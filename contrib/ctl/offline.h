@@ -19,4 +19,17 @@ struct offline {
 int offline_open(const struct call *, const char *dir, struct offline *out);
 void offline_close(struct offline *);
 
+/* The log batch by batch.  Set c before walk_open. */
+struct walker {
+	const struct call *c;
+	struct offline o;
+	struct alm_boot boot;       /* bounds of the log */
+	struct alm_reader *reader;
+};
+
+int walk_open(struct walker *, const char *dir); /* RC_* */
+void walk_close(struct walker *);
+/* Batch at *position, which then moves behind it: 1, 0 at the end, or a status. */
+int walk_next(struct walker *, uint64_t *position, const struct alm_batch **out);
+
 #endif

@@ -113,7 +113,7 @@ static const struct opt_spec log_dump_opts[] = {OFFLINE_OPTS,
     {"records", 0, OPT_FLAG, 0, NULL, NULL, "a row for each record instead of each batch"},
     {"json", 0, OPT_FLAG, 0, NULL, NULL, "the same as -o jsonl"}, END};
 static const struct opt_spec log_verify_opts[] = {OFFLINE_OPTS,
-    {"no-index", 0, OPT_FLAG, 0, NULL, NULL, "check the log alone, not the indexes"}, END};
+    {"no-index", 0, OPT_FLAG, 0, NULL, NULL, "check the log alone, not the indexes and the state"}, END};
 
 #define BENCH_COMMON                                                                               \
 	{"connections", 0, OPT_INT, 0, "N", "1", "connections, a thread each"},                    \
@@ -242,7 +242,8 @@ const struct command command_table[] = {
 	"DIR is the node's data directory or its log directory.  Changes nothing.", "ro", 1,
 	log_dump_opts, "almadia log dump /var/lib/almadia --records -n 20", cmd_log_dump},
     {"log", "verify", "DIR", "check every checksum of a log on disk, without a server",
-	"DIR is the node's data directory or its log directory.  Prints each finding with its "
+	"DIR is the node's data directory or its log directory.  In a data directory that no node uses "
+	"now, the indexes and the state are compared with the log too.  Prints each finding with its "
 	"position; exit code 1 if there is damage.  Changes nothing.",
 	"ro", 1, log_verify_opts, "almadia log verify /var/lib/almadia", cmd_log_verify},
 

@@ -113,7 +113,7 @@ complete -c almadia -n '__fish_seen_subcommand_from log; and not __fish_seen_sub
 complete -c almadia -n '__fish_seen_subcommand_from log; and __fish_seen_subcommand_from verify' -l config -r -F -d 'configuration of the node, for plugin_path and storage'
 complete -c almadia -n '__fish_seen_subcommand_from log; and __fish_seen_subcommand_from verify' -l storage -x -d 'storage plugin that wrote the log (default the configurations)'
 complete -c almadia -n '__fish_seen_subcommand_from log; and __fish_seen_subcommand_from verify' -l plugin-path -x -d 'where plugins are, colon-separated'
-complete -c almadia -n '__fish_seen_subcommand_from log; and __fish_seen_subcommand_from verify' -l no-index -d 'check the log alone, not the indexes'
+complete -c almadia -n '__fish_seen_subcommand_from log; and __fish_seen_subcommand_from verify' -l no-index -d 'check the log alone, not the indexes and the state'
 complete -c almadia -n '__fish_seen_subcommand_from bench; and not __fish_seen_subcommand_from pub sub e2e disk' -a pub -d 'measure publishing'
 complete -c almadia -n '__fish_seen_subcommand_from bench; and __fish_seen_subcommand_from pub' -l connections -x -d 'connections, a thread each'
 complete -c almadia -n '__fish_seen_subcommand_from bench; and __fish_seen_subcommand_from pub' -l duration -s d -x -d 'measure this long'
