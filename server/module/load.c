@@ -98,12 +98,12 @@ open_symbol(const char *path, alm_module_fn *out)
 		lt_dladvise_local(&advise);
 		lt_dladvise_resident(&advise);
 		if (path[0] != '/')
-			lt_dladvise_ext(&advise);
+			lt_dladvise_preload(&advise);
 		h = lt_dlopenadvise(path, advise);
 		lt_dladvise_destroy(&advise);
 	}
 	if (!h)
-		return err_set(ALM_EVERSION, "could not be loaded: %s", lt_dlerror());
+		return err_set(path[0] == '/' ? ALM_EVERSION : ALM_ENOTFOUND, "could not be loaded: %s", lt_dlerror());
 	void *sym = lt_dlsym(h, "alm_module_v1");
 	if (!sym)
 		return err_set(ALM_EVERSION, "does not export alm_module_v1 (use ALM_MODULE)");

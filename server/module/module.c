@@ -19,7 +19,8 @@
 #include "module/provider.h"
 
 #ifdef ALM_BUILTIN_PLUGINS
-extern const lt_dlsymlist lt__PROGRAM__LTX_preloaded_symbols[];
+/* libtool makes it for programs that preload; a test does not. */
+extern const lt_dlsymlist lt__PROGRAM__LTX_preloaded_symbols[] __attribute__((weak));
 #endif
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -115,6 +116,29 @@ walk_dir(const char *dir, struct seen *seen,
 	return status;
 }
 
+#ifdef ALM_BUILTIN_PLUGINS
+/* libltdl's list names each module, "storage_segment.a", with address 0. */
+static int
+walk_builtin(struct seen *seen, int (*each)(void *, const char *, uint32_t, const char *), void *arg)
+{
+	char file[80], name[50];
+	uint32_t kind;
+	int status = ALM_OK;
+
+	for (const lt_dlsymlist *s = lt__PROGRAM__LTX_preloaded_symbols;
+	    s && s->name && status == ALM_OK; s++) {
+		uint64_t n = strlen(s->name);
+
+		if (s->address || n < 3 || strcmp(s->name + n - 2, ".a") != 0)
+			continue;
+		snprintf(file, sizeof file, "%.*s.so", (int)n - 2, s->name);
+		if (plugin_file_name(file, &kind, name) && !seen_before(seen, file))
+			status = each(arg, "built in", kind, name);
+	}
+	return status;
+}
+#endif
+
 int
 plugins_walk(const struct config *conf, int (*each)(void *, const char *, uint32_t, const char *),
     void *arg)
@@ -126,6 +150,10 @@ plugins_walk(const struct config *conf, int (*each)(void *, const char *, uint32
 	for (const char *at = config_core(conf)->plugin_path;
 	    status == ALM_OK && (at = next_dir(at, dir, sizeof dir));)
 		status = walk_dir(dir, &seen, each, arg);
+#ifdef ALM_BUILTIN_PLUGINS
+	if (status == ALM_OK)
+		status = walk_builtin(&seen, each, arg);
+#endif
 	buf_free(&seen.names);
 	return status;
 }
@@ -171,7 +199,8 @@ ltdl_init(void)
 	if (ltdl_ready)
 		return ALM_OK;
 #ifdef ALM_BUILTIN_PLUGINS
-	LTDL_SET_PRELOADED_SYMBOLS();
+	if (lt__PROGRAM__LTX_preloaded_symbols)
+		lt_dlpreload_default(lt__PROGRAM__LTX_preloaded_symbols);
 #endif
 	if (lt_dlinit() != 0)
 		return err_set(ALM_EINTERNAL, "libltdl: %s", lt_dlerror());
@@ -190,9 +219,10 @@ find_and_load(const struct config *conf, uint32_t kind, const char *name, struct
 			return provider_load(path, kind, name, out);
 	}
 #ifdef ALM_BUILTIN_PLUGINS
-	snprintf(path, sizeof path, "%s_%s", kind_name(kind), name);
-	if (provider_load(path, kind, name, out) == ALM_OK)
-		return ALM_OK;
+	snprintf(path, sizeof path, "%s_%s.a", kind_name(kind), name);
+	int status = provider_load(path, kind, name, out);
+	if (status != ALM_ENOTFOUND)
+		return status;
 #endif
 	return not_found(conf, kind, name);
 }
