@@ -370,6 +370,7 @@ moves_the_begin_of_the_log_by_size(void **state)
 	    "retention.bytes=4m",
 	    NULL};
 	static char body[60000];
+	char path[200], aside[220];
 	int code;
 
 	(void)state;
@@ -394,6 +395,17 @@ moves_the_begin_of_the_log_by_size(void **state)
 	assert_int_equal(rig_start(&rig, keep, &code), ALM_OK);
 	assert_true(rig_page(&rig)->first > 0);
 	assert_int_equal(publish(1, 1, 0, 0, 0).status, ALM_OK);
+	/* Without the checkpoint nobody knows the topics of the part that is gone. */
+	rig_stop(&rig);
+	snprintf(path, sizeof path, "%s/" CKPT_FILE, rig.dir);
+	snprintf(aside, sizeof aside, "%s.aside", path);
+	assert_int_equal(rename(path, aside), 0);
+	assert_int_not_equal(rig_start(&rig, keep, &code), ALM_OK);
+	assert_int_equal(code, EXIT_DATA);
+	assert_non_null(strstr(err_text(), CKPT_FILE));
+	rig_kill(&rig);
+	assert_int_equal(rename(aside, path), 0);
+	assert_int_equal(rig_start(&rig, keep, &code), ALM_OK);
 }
 
 int

@@ -65,7 +65,7 @@ recover_open(struct ledger *l, int *exit_code)
 	    l->core->accept_data_loss ? ALM_OPEN_ACCEPT_LOSS : 0, &l->boot, &l->store);
 	if (status != ALM_OK) {
 		*exit_code = status == ALM_ECONFIG ? EXIT_BADCONFIG
-		    : status == ALM_ENOMEM || status == ALM_EBUSY ? EXIT_TRANSIENT : EXIT_DATA;
+		    : status == ALM_ENOMEM || status == ALM_EBUSY || status == ALM_EFULL ? EXIT_TRANSIENT : EXIT_DATA;
 		return status;
 	}
 	*exit_code = EXIT_DATA;
@@ -91,9 +91,9 @@ load_checkpoint(struct ledger *l, struct sequencer *s, uint64_t *position)
 		return status;
 	}
 	if (c.head->position > l->next_position || c.head->index > l->last_index ||
-	    c.head->position < l->boot.first_position) {
+	    c.head->position < l->first) {
 		log_warn("checkpoint ignored: it is of position %llu, the log holds %llu-%llu",
-		    (unsigned long long)c.head->position, (unsigned long long)l->boot.first_position,
+		    (unsigned long long)c.head->position, (unsigned long long)l->first,
 		    (unsigned long long)l->next_position);
 		status = ALM_ENOTFOUND;
 	} else {
@@ -143,11 +143,11 @@ recover_sequencer(struct ledger *l)
 		if (s == NULL)
 			return err_set(ALM_ENOMEM, "no memory for the sequencer");
 		from = 0;
-		if (l->boot.first_position > 0) {
+		if (l->first > 0) {
 			sequencer_free(s);
 			return err_set(ALM_ECORRUPT, "no usable %s/" CKPT_FILE ", and the log in %s begins "
 			    "at position %llu: topics and offsets before it are unknown; restore the file",
-			    l->core->data_dir, l->log_dir, (unsigned long long)l->boot.first_position);
+			    l->core->data_dir, l->log_dir, (unsigned long long)l->first);
 		}
 	}
 	l->snapshot.durable = status == ALM_OK ? from : 0;
