@@ -194,11 +194,21 @@ static const struct col lane_cols[] = {{"lane", "", COL_TEXT}, {"rate", "MSGS/S"
     {"p90", "P90", COL_DURATION}, {"p99", "P99", COL_DURATION}, {"p99.9", "P99.9", COL_DURATION},
     {"p99.99", "P99.99", COL_DURATION}, {"max", "MAX", COL_DURATION}};
 
+/* bench pub shows the first part, e2e all. */
 static const struct col head_cols[] = {{"bench", "BENCH", COL_TEXT}, {"topic", "TOPIC", COL_TEXT},
     {"connections", "CONNECTIONS", COL_NUM}, {"size", "SIZE", COL_SIZE}, {"seconds", "SECONDS", COL_NUM},
-    {"acked", "ACKED", COL_NUM}, {"failed", "FAILED", COL_NUM}, {"received", "RECEIVED", COL_NUM},
-    {"lost", "LOST", COL_NUM}, {"duplicates", "DUPLICATES", COL_NUM},
-    {"out_of_order", "OUT OF ORDER", COL_NUM}};
+    {"acked", "ACKED", COL_NUM}, {"failed", "FAILED", COL_NUM},
+    {"received", "RECEIVED", COL_NUM}, {"lost", "LOST", COL_NUM},
+    {"duplicates", "DUPLICATES", COL_NUM}, {"out_of_order", "OUT OF ORDER", COL_NUM}};
+#define HEAD_PUB 7u
+#define HEAD_ALL (sizeof head_cols / sizeof head_cols[0])
+
+static const struct col read_cols[] = {{"bench", "BENCH", COL_TEXT}, {"topic", "TOPIC", COL_TEXT},
+    {"connections", "CONNECTIONS", COL_NUM}, {"seconds", "SECONDS", COL_NUM},
+    {"received", "RECEIVED", COL_NUM}, {"lost", "MISSING", COL_NUM}};
+
+/* Reading what is stored has a rate and no latency. */
+#define LANES_READ 3u
 
 static void
 report(struct bench *b, const char *kind, const struct result *r)
@@ -224,8 +234,11 @@ report(struct bench *b, const char *kind, const struct result *r)
 	if (b->size > 0)
 		json_object_set_new(obj, "in_flight", json_integer((json_int_t)b->in_flight));
 	json_object_set_new(obj, "stored_before", json_integer((json_int_t)r->duplicates));
-	out_object(b->c->out, head_cols, sizeof head_cols / sizeof head_cols[0], obj, "lanes", lane_cols,
-	    sizeof lane_cols / sizeof lane_cols[0]);
+	if (r->publish == NULL)
+		out_object(b->c->out, read_cols, 6, obj, "lanes", lane_cols, LANES_READ);
+	else
+		out_object(b->c->out, head_cols, r->deliver != NULL ? HEAD_ALL : HEAD_PUB, obj, "lanes",
+		    lane_cols, sizeof lane_cols / sizeof lane_cols[0]);
 }
 
 static void
