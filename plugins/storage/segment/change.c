@@ -115,6 +115,8 @@ seg_set_cut(struct alm_store *st, const struct seg_end *cut, uint64_t old_end)
 	st->meta.pending.prev_crc = cut->crc;
 	if (st->meta.meta.commit_hint > cut->index)
 		st->meta.meta.commit_hint = cut->index;
+	if (st->meta.indexed > cut->position)
+		st->meta.indexed = cut->position;
 	if (st->meta.synced > cut->position) {
 		st->meta.synced = cut->position;
 		st->meta.synced_index = cut->index;
@@ -211,6 +213,7 @@ seg_reseed(struct alm_store *st, uint64_t index, uint64_t term, uint64_t positio
 	st->meta.synced_index = index;
 	st->meta.synced_term = term;
 	st->meta.synced_crc = prev_crc;
+	st->meta.indexed = st->idx_synced = position;
 	st->meta.pending.what = SEG_PENDING_RESEED;
 	st->meta.pending.position = st->meta.pending.end = position;
 	st->meta.pending.index = index;

@@ -76,7 +76,8 @@ struct seg_meta {
 	uint64_t synced_crc;      /* header_crc of the batch that ends there */
 	uint64_t max_unsynced;    /* W in force when written */
 	struct seg_pending pending;
-	uint8_t zero[SEG_SECTOR - 176];
+	uint64_t indexed;         /* index rows are durable up to this position */
+	uint8_t zero[SEG_SECTOR - 184];
 };
 
 /* A slot holds its copy twice, so that one bad sector is no loss. */

@@ -42,7 +42,10 @@ idx_sync(struct alm_store *st)
 {
 	int rc = st->idx_fd < 0 ? 0 : seg_io->sync(st->idx_fd);
 
-	return rc < 0 ? seg_fatal(st, "sync", "index file", -rc) : ALM_OK;
+	if (rc < 0)
+		return seg_fatal(st, "sync", "index file", -rc);
+	st->idx_synced = st->idx_position;
+	return ALM_OK;
 }
 
 int

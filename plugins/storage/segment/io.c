@@ -1,4 +1,7 @@
 /* io.c - the real system calls behind io.h, and loops that finish short ones. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* fallocate; out of the tree nobody sets it */
+#endif
 #include "io.h"
 
 #include <dirent.h>

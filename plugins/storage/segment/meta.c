@@ -87,6 +87,7 @@ meta_note_synced(struct alm_store *st)
 	st->meta.synced_index = d.index;
 	st->meta.synced_term = d.term;
 	st->meta.synced_crc = d.position == st->end.position ? st->end.crc : 0;
+	st->meta.indexed = st->idx_synced;
 }
 
 static int

@@ -20,7 +20,7 @@ struct walk {
 	struct alm_store *st;
 	struct alm_boot *boot;    /* collects damage */
 	struct seg_end first_bad; /* the log before the first damage */
-	uint64_t batches, records, bytes, rows_missing; /* counted by verify */
+	uint64_t batches, records, bytes, rows_missing, rows_torn; /* counted by verify */
 	struct seg_scan scan;
 };
 

@@ -24,8 +24,10 @@ recover_idx_facts(struct alm_store *st, const struct seg *s, const struct idx_vi
 		if (r->position + r->length > scan->known_end)
 			scan->known_end = r->position + r->length;
 	}
-	if (bad > 0)
-		seg_found(st, ALM_LOG_WARN, s->first, "%llu rows of the index file are damaged",
+	/* verify looks at each row; here they are made again anyway. */
+	if (bad > 0 && st->find_fn == NULL)
+		seg_found(st, ALM_LOG_NOTICE, s->first,
+		    "%llu rows of the index file are not whole and are made again",
 		    (unsigned long long)bad);
 }
 

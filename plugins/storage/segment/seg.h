@@ -74,6 +74,7 @@ struct alm_store {
 	uint32_t n_rows, rows_durable;
 	uint64_t idx_rows;      /* rows in the file */
 	uint64_t idx_position;  /* end of the last batch with a row in the file */
+	uint64_t idx_synced;    /* rows up to this position are durable */
 	uint64_t idx_time;      /* when rows were last written */
 	uint32_t idx_stalled;   /* 1: rows were left out, no space; rebuilt at the next chance */
 

@@ -24,6 +24,10 @@ check_row(void *arg, const struct alm_batch *b)
 	    r->commit == b->commit && r->length == b->length && r->header_crc == b->header_crc &&
 	    r->body_crc == b->body_crc)
 		return;
+	if (r == NULL && !w->scan.sealed && b->position >= w->st->meta.indexed) {
+		w->rows_torn++; /* a crash leaves such rows; the next start writes them anew */
+		return;
+	}
 	w->st->findings++;
 	seg_found(w->st, ALM_LOG_ERROR, b->position, "index row of index %llu %s",
 	    (unsigned long long)b->index, r == NULL ? "is damaged" : "differs from the batch");
@@ -54,6 +58,10 @@ verify_segment(struct walk *w, uint32_t i)
 		    (unsigned long long)(w->scan.stale_end - w->scan.end.position));
 	if (w->rows_missing > 0)
 		st->findings++;
+	if (w->rows_torn > 0)
+		seg_found(st, ALM_LOG_NOTICE, st->segs[i].first,
+		    "%llu rows of the index file had not been synced; the next start writes them",
+		    (unsigned long long)w->rows_torn);
 	/* The chain must go on in the next segment where it ended here. */
 	if (rc == ALM_OK && !last && w->boot->n_damage == 0 &&
 	    (w->scan.end.index != st->segs[i + 1].prev.index ||
