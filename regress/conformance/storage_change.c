@@ -1,8 +1,12 @@
 /* storage_change.c - truncate, reseed, release, space, and readers meanwhile. */
 #include "regress/conformance/storage_kit.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void
 truncate_drops_a_suffix_for_good(struct skit *k)
@@ -250,6 +254,130 @@ a_full_store_refuses_and_recovers(struct skit *k)
 	k->ops->close(st);
 }
 
+/* What the ledger and a reader share: how far may be read, from where, and what the reader holds. */
+struct race {
+	struct skit *k;
+	struct alm_store *ready;
+	_Atomic uint64_t visible, first, pin, done, read;
+	_Atomic uint32_t bad;
+};
+
+static int
+sound(const struct race *c, const struct alm_view *v, uint64_t at)
+{
+	uint64_t bad_at;
+
+	return v->batch->position == at && v->next == at + v->batch->length &&
+	    fh_host(c->k->fh)->batch_check(v->batch, v->batch->length, &bad_at) == ALM_OK;
+}
+
+/* Follows the log, now and then from a random place, as the core's readers do: pin, then look. */
+static void *
+follow(void *arg)
+{
+	struct race *c = arg;
+	const struct alm_storage_ops_v0 *o = c->k->ops;
+	struct alm_reader *r = NULL;
+	struct alm_view v;
+	uint64_t at = 0, seed = 99;
+
+	if (o->reader_open(fh_host(c->k->fh), c->k->path, &r) != ALM_OK) {
+		atomic_store(&c->bad, 1);
+		return NULL;
+	}
+	while (!atomic_load(&c->bad)) {
+		uint64_t limit = atomic_load(&c->visible), first;
+		int rc;
+
+		atomic_store(&c->pin, at);
+		first = atomic_load(&c->first);
+		if (at < first) { /* too late: what lies there may go */
+			at = first;
+			o->reader_trim(r, first);
+			continue;
+		}
+		if (at == limit) {
+			if (atomic_load(&c->done))
+				break;
+			continue;
+		}
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		if (seed >> 60 == 0) {
+			rc = o->reader_seek(r, at + (seed >> 8) % (limit - at), limit, &v);
+			at = rc == ALM_OK ? v.batch->position : at;
+		} else {
+			rc = o->reader_get(r, at, limit, &v);
+		}
+		if (rc != ALM_OK || !sound(c, &v, at)) {
+			printf("# reader at %llu of %llu: %s\n", (unsigned long long)at,
+			    (unsigned long long)limit, status_name(rc));
+			atomic_store(&c->bad, 1);
+		}
+		at = v.next;
+		atomic_fetch_add(&c->read, 1);
+	}
+	atomic_store(&c->pin, UINT64_MAX);
+	o->reader_close(r);
+	return NULL;
+}
+
+/* The helper thread of the ledger. */
+static void *
+prepare_all_the_time(void *arg)
+{
+	struct race *c = arg;
+
+	while (!atomic_load(&c->done))
+		if (c->k->ops->prepare(c->ready) != 1)
+			nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	return NULL;
+}
+
+static int
+write_and_release(struct race *c, struct alm_store *st)
+{
+	struct skit *k = c->k;
+	uint64_t first = 0;
+	int rc = ALM_OK;
+
+	for (int round = 0; round < 60 && rc == ALM_OK && !atomic_load(&c->bad); round++) {
+		uint64_t pin;
+
+		rc = skit_fill(k, st, 300000, 4000);
+		if (rc != ALM_OK)
+			break;
+		atomic_store(&c->visible, skit_end(k));
+		while (first + (2 << 20) < skit_end(k))
+			first += skit_batch(k, first)->length;
+		atomic_store(&c->first, first);
+		pin = atomic_load(&c->pin);
+		rc = k->ops->release(st, first, pin);
+		/* A store in memory cannot go beyond what a reader holds. */
+		while (pin + (8 << 20) < skit_end(k) && !atomic_load(&c->bad))
+			pin = atomic_load(&c->pin);
+	}
+	return rc;
+}
+
+static void
+a_reader_follows_a_writer_that_recycles(struct skit *k)
+{
+	struct race c = {.k = k};
+	pthread_t reader, helper;
+	int rc;
+
+	SKIT_OK(k, (c.ready = skit_open(k, 0, NULL)) != NULL);
+	SKIT_OK(k, pthread_create(&reader, NULL, follow, &c) == 0);
+	SKIT_OK(k, pthread_create(&helper, NULL, prepare_all_the_time, &c) == 0);
+	rc = write_and_release(&c, c.ready);
+	atomic_store(&c.done, 1);
+	pthread_join(reader, NULL);
+	pthread_join(helper, NULL);
+	SKIT_OK(k, rc == ALM_OK);
+	SKIT_OK(k, atomic_load(&c.bad) == 0 && atomic_load(&c.read) > 100);
+	k->ops->close(c.ready);
+}
+
 const struct skit_test skit_change[] = {
     {"truncate drops a suffix for good", truncate_drops_a_suffix_for_good, 0},
     {"truncate may empty the log", truncate_may_empty_the_log, 0},
@@ -257,6 +385,7 @@ const struct skit_test skit_change[] = {
     {"everything may be released", everything_may_be_released, 0},
     {"released space comes back", released_space_comes_back, 0},
     {"a pinned view stays valid", a_pinned_view_stays_valid, 0},
+    {"a reader follows a writer that recycles", a_reader_follows_a_writer_that_recycles, 0},
     {"reseed begins anew at a position", reseed_begins_anew_at_a_position, 0},
     {"a full store refuses and recovers", a_full_store_refuses_and_recovers, 0},
     {NULL, NULL, 0},

@@ -25,6 +25,8 @@ hist_rnd(uint64_t *seed)
 	return z ^ z >> 31;
 }
 
+static int wrong(struct history *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 static int
 wrong(struct history *h, const char *fmt, ...)
 {
@@ -174,7 +176,7 @@ step_meta(struct history *h)
 	m->seq = h->meta[0].seq + 1;
 	m->term = h->meta[0].term + hist_rnd(&h->seed) % 2;
 	m->vote = hist_rnd(&h->seed) % 3;
-	m->commit_hint = h->synced_index;
+	m->commit_hint = h->mk.index - 1; /* may be ahead of what is durable here */
 	rc = seg_save_meta(h->st, m);
 	if (rc == ALM_OK)
 		h->meta[0] = *m;
@@ -355,6 +357,8 @@ hist_reopen(struct history *h, uint32_t may_damage)
 					(unsigned long long)boot.damage[0].position,
 					(int)(h->fh->log.len < 300 ? h->fh->log.len : 300),
 					h->fh->log.data ? (const char *)h->fh->log.data : "");
+	if (fh_logged(h->fh, "header block") && !may_damage)
+		return wrong(h, "a header block was lost");
 	if (!boot_plausible(h, &boot) ||
 	    !content_matches(h, boot.first_position, boot.next_position))
 		return 0;

@@ -160,7 +160,7 @@ a_flipped_bit_is_found(void **state)
 		else {
 			hist_drop(&c);
 			unused += !seen;
-			if (!seen && !hist_reopen(&c, 0)) {
+			if (!seen && !hist_reopen(&c, 1)) {
 				printf("# %s, bit %llu: %s\n", name, (unsigned long long)bit, c.why);
 				fail();
 			}
@@ -188,7 +188,7 @@ a_flipped_bit_is_found(void **state)
 
 struct scene {
 	struct history h;
-	uint64_t at[64];    /* positions of the batches */
+	uint64_t at[128];   /* positions of the batches */
 	uint32_t n;
 	struct alm_boot boot;
 };
@@ -377,10 +377,10 @@ an_old_batch_behind_the_cut_does_not_continue_the_log(void **state)
 	for (uint64_t i = s.at[3]; i < s.at[7]; i++)
 		assert_int_equal(bytes[SEG_BLOCK + i], 0);
 	memcpy(bytes + SEG_BLOCK + s.at[3], old + s.at[3], sizeof old - s.at[3]);
-	/* The new batch 4: same length, another term. */
+	/* The new batch 4: same length, same term, other content. Only the chain tells. */
+	text[0] = 'n';
 	s.h.mk.position = s.at[3];
 	s.h.mk.index = 4;
-	s.h.mk.term = 2;
 	s.h.mk.prev_crc = ((const struct alm_batch *)(const void *)(old + s.at[2]))->header_crc;
 	mkb_begin(&s.h.mk);
 	mkb_message(&s.h.mk, 1, 0, NULL, NULL, text, sizeof text);
@@ -395,8 +395,49 @@ an_old_batch_behind_the_cut_does_not_continue_the_log(void **state)
 	assert_int_equal(scene_open(&s, 0), ALM_OK);
 	assert_int_equal(s.boot.n_damage, 0);
 	assert_int_equal(s.boot.last_index, 4);
-	assert_int_equal(s.boot.last_term, 2);
 	assert_int_equal(s.boot.next_position, s.at[4]);
+	hist_free(&s.h);
+}
+
+/* A whole segment is dropped and the log grows again to the very same position: nothing of the
+ * dropped one may be in the new file, or it would look like a tail longer than can be. */
+static void
+a_dropped_segment_is_not_reused_at_its_own_position(void **state)
+{
+	static uint8_t text[1500];
+	struct scene s;
+	struct alm_durable d;
+	struct alm_slice sl;
+	const struct alm_batch *b;
+	uint64_t first, from;
+
+	(void)state;
+	scene_build(&s, 55, 55, 0, sizeof text);
+	assert_int_equal(scene_open(&s, 0), ALM_OK);
+	first = seg_last(s.h.st)->first;
+	assert_true(s.h.st->end.position - first > 12288);
+	from = seg_last(s.h.st)->prev.index; /* the last batch of the segment before */
+	assert_int_equal(seg_truncate(s.h.st, from, &d), ALM_OK);
+	s.h.mk.position = d.position;
+	s.h.mk.index = from;
+	s.h.mk.term = 2;
+	s.h.mk.prev_crc = s.h.st->end.crc;
+	for (int i = 0; i < 2; i++) {
+		mkb_begin(&s.h.mk);
+		mkb_message(&s.h.mk, 1, 0, NULL, NULL, text, sizeof text);
+		s.h.mk.commit = 0;
+		b = mkb_end(&s.h.mk);
+		sl.data = b;
+		sl.len = b->length;
+		assert_int_equal(seg_append(s.h.st, &sl, 1), ALM_OK);
+	}
+	assert_int_equal(seg_last(s.h.st)->first, first);
+	hist_drop(&s.h);
+	sim_power_loss(s.h.disk, SIM_KEEP_NONE, 1);
+	assert_int_equal(scene_open(&s, 0), ALM_OK);
+	assert_int_equal(s.boot.n_damage, 0);
+	assert_int_equal(s.boot.last_index, from);
+	assert_int_equal(s.boot.cut_bytes, 0);
 	hist_free(&s.h);
 }
 
@@ -481,7 +522,7 @@ damaged_second_copies_are_made_again(void **state)
 	bytes = sim_bytes(h.disk, "0000000000000000.seg", &size);
 	bytes[50] ^= 1; /* a header block */
 	assert_false(hist_verify(&h));
-	must(&h, hist_reopen(&h, 0));
+	must(&h, hist_reopen(&h, 1));
 	assert_true(fh_logged(h.fh, "header block of 0000000000000000.seg is damaged"));
 	assert_true(fh_logged(h.fh, "index file of a finished segment"));
 	seg_close(h.st);
@@ -504,6 +545,7 @@ main(void)
 	    cmocka_unit_test(a_bad_batch_further_than_w_from_the_end_is_damage),
 	    cmocka_unit_test(accepting_the_loss_cuts_there_once),
 	    cmocka_unit_test(an_old_batch_behind_the_cut_does_not_continue_the_log),
+	    cmocka_unit_test(a_dropped_segment_is_not_reused_at_its_own_position),
 	    cmocka_unit_test(a_lost_meta_slot_is_refused_until_accepted),
 	    cmocka_unit_test(a_missing_segment_is_damage),
 	    cmocka_unit_test(damaged_second_copies_are_made_again),
