@@ -327,9 +327,9 @@ check_state(struct sequencer *s, struct seq_group *g, struct names *names,
 	if (r->topic != 0 || r->queue != 0)
 		return refuse(g, ALM_EINVAL, "a state record names a topic or queue");
 	while ((more = alm_state_next(body, &at, &ns, &op, &key, &val)) == 1) {
-		if (ns.len == 0 || ns.len > SEQ_NS_MAX)
-			return refuse(g, ALM_EINVAL, "a namespace of %llu bytes, 1 to %u are allowed",
-			    (unsigned long long)ns.len, SEQ_NS_MAX);
+		if (ns.len == 0 || ns.len > SEQ_NS_MAX || memchr(ns.data, 0, ns.len) != NULL)
+			return refuse(g, ALM_EINVAL, "a namespace has 1 to %u bytes, none of them zero",
+			    SEQ_NS_MAX);
 		status = check_op(s, g, names, ns, &op, key, val);
 		if (status != ALM_OK)
 			return status;
