@@ -115,11 +115,11 @@ hist_json(const struct hist *h)
 {
 	json_t *o = json_object();
 
-	put(o, "count", (json_int_t)h->count);
+	put(o, "count", (json_int_t)__atomic_load_n(&h->count, __ATOMIC_RELAXED));
 	put(o, "p50", (json_int_t)hist_at(h, 50));
 	put(o, "p99", (json_int_t)hist_at(h, 99));
 	put(o, "p999", (json_int_t)hist_at(h, 99.9));
-	put(o, "max", (json_int_t)h->max);
+	put(o, "max", (json_int_t)__atomic_load_n(&h->max, __ATOMIC_RELAXED));
 	return o;
 }
 
@@ -140,7 +140,7 @@ role_stats(const struct region_head *head, const struct named *names, uint32_t n
 		put(o, i < n ? names[i].name : name, number(&head->counter[i]));
 	}
 	for (i = 0; i < HISTS_MAX; i++) {
-		if (i >= n_hists && !head->hist[i].count)
+		if (i >= n_hists && !__atomic_load_n(&head->hist[i].count, __ATOMIC_RELAXED))
 			continue;
 		snprintf(name, sizeof name, "hist_%u", i);
 		json_object_set_new(o, i < n_hists ? hnames[i].name : name,
