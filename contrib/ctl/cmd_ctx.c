@@ -210,7 +210,8 @@ use_context(struct call *c, const struct book *b, const char *name)
 		return no_such_context(c, b, name);
 	json_array_foreach (list, at, server)
 		if (c->n_servers < SERVERS_MAX)
-			c->servers[c->n_servers++] = strdup(json_string_value(server));
+			c->servers[c->n_servers++] = json_string_value(server);
+	c->context_servers = json_incref(list);
 	return RC_OK;
 }
 

@@ -90,11 +90,30 @@ cmd_node_config(struct call *c)
 
 /* ---- plugins ------------------------------------------------------------------------------------- */
 
+/* In the child: become `almadiad --list-plugins` with its output in fd. */
+static _Noreturn void
+run_daemon(int fd)
+{
+	const char *path = getenv("ALMADIAD"), *plugins = getenv("ALMADIA_PLUGIN_PATH");
+	char setting[1200];
+	const char *argv[] = {"almadiad", "--list-plugins", "-o", "json", NULL, NULL, NULL};
+
+	if (plugins != NULL) {
+		(void)snprintf(setting, sizeof setting, "server.plugin_path=%s", plugins);
+		argv[4] = "-s";
+		argv[5] = setting;
+	}
+	if (path == NULL)
+		path = access(ALM_SBINDIR "/almadiad", X_OK) == 0 ? ALM_SBINDIR "/almadiad" : "almadiad";
+	(void)dup2(fd, STDOUT_FILENO);
+	(void)execvp(path, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
 /* What `almadiad --list-plugins -o json` prints; NULL if it cannot be run. */
 static json_t *
 from_daemon(const struct call *c)
 {
-	const char *path = getenv("ALMADIAD");
 	json_error_t why;
 	json_t *doc = NULL;
 	int fds[2], st;
@@ -104,19 +123,8 @@ from_daemon(const struct call *c)
 	if (pipe(fds) != 0)
 		return NULL;
 	pid = fork();
-	if (pid == 0) {
-		(void)dup2(fds[1], STDOUT_FILENO);
-		(void)close(fds[0]);
-		(void)close(fds[1]);
-		if (path != NULL)
-			(void)execl(path, path, "--list-plugins", "-o", "json", (char *)NULL);
-		else if (access(ALM_SBINDIR "/almadiad", X_OK) == 0)
-			(void)execl(ALM_SBINDIR "/almadiad", "almadiad", "--list-plugins", "-o", "json",
-			    (char *)NULL);
-		else
-			(void)execlp("almadiad", "almadiad", "--list-plugins", "-o", "json", (char *)NULL);
-		_exit(127);
-	}
+	if (pid == 0)
+		run_daemon(fds[1]);
 	(void)close(fds[1]);
 	f = fdopen(fds[0], "r");
 	if (f != NULL) {
@@ -128,16 +136,25 @@ from_daemon(const struct call *c)
 	return doc;
 }
 
+/* From the server; with --offline, or if there is none, from the daemon's program. */
 static int
 get_plugins(const struct call *c, json_t **out)
 {
+	struct alm_client *client = NULL;
+	char servers[4096];
+	struct alm_options o;
 	int rc;
 
+	session_options(c, &o, servers, sizeof servers);
+	if (!opt_given(c, "offline") && alm_connect(&o, &client) == ALM_OK) {
+		rc = node_json(c, client, "plugins", out);
+		alm_close(client);
+		return rc;
+	}
 	if (!opt_given(c, "offline"))
-		return ask(c, "plugins", out);
+		note(c, "%s; showing the plugins of this machine", alm_error(NULL));
 	*out = from_daemon(c);
-	rc = *out != NULL ? RC_OK : fail(c, RC_FAILED, "almadiad --list-plugins gave no list");
-	return rc;
+	return *out != NULL ? RC_OK : fail(c, RC_FAILED, "almadiad --list-plugins gave no list");
 }
 
 /* "ok", or why the loader refused it. */
@@ -147,9 +164,11 @@ add_state(json_t *plugins)
 	json_t *p;
 	size_t at;
 
-	json_array_foreach (plugins, at, p)
-		json_object_set(p, "state",
-		    json_object_get(p, "refused") != NULL ? json_object_get(p, "refused") : json_string("ok"));
+	json_array_foreach (plugins, at, p) {
+		json_t *refused = json_object_get(p, "refused");
+
+		json_object_set_new(p, "state", refused != NULL ? json_incref(refused) : json_string("ok"));
+	}
 }
 
 int

@@ -487,5 +487,6 @@ opts_free(struct call *c)
 		free(c->vals[i].values);
 	free(c->vals);
 	free(c->args);
+	json_decref(c->context_servers);
 	out_free(c->out);
 }

@@ -33,6 +33,7 @@ struct call {
 	int output_given, timeout_given;
 	int quiet, no_color, no_progress, yes, verbose, help;
 	struct out *out;
+	void *context_servers; /* json_t: keeps the strings of a context's servers */
 };
 
 /* Parse argv[1..].  RC_OK, or RC_USAGE with the message printed. */
