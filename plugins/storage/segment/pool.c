@@ -53,9 +53,8 @@ seg_pool_take(struct alm_store *st, uint64_t need, struct seg_spare *out)
 	return found;
 }
 
-/* Make one spare file at once, its space reserved but not zeroed, and put it into the pool. */
-static int
-pool_add(struct alm_store *st, uint64_t need)
+int
+seg_pool_add(struct alm_store *st, uint64_t need, int zeroed)
 {
 	char tmp[SEG_NAME_MAX], name[SEG_NAME_MAX];
 	struct seg_spare s;
@@ -67,7 +66,7 @@ pool_add(struct alm_store *st, uint64_t need)
 	seg_spare_name(tmp, s.id, "tmp");
 	seg_spare_name(name, s.id, "spare");
 	fd = seg_io->open(st->dir, tmp, IO_CREATE);
-	rc = fd < 0 ? fd : seg_io->allocate(fd, s.size);
+	rc = fd < 0 ? fd : zeroed ? -EOPNOTSUPP : seg_io->allocate(fd, s.size);
 	if (rc == -EOPNOTSUPP)
 		rc = io_zero(fd, 0, s.size);
 	if (rc == 0)
@@ -107,7 +106,7 @@ seg_reserve(struct alm_store *st, uint32_t count, uint64_t need)
 			return st->host->fail(st->host, ALM_ETOOBIG,
 			    "one append needs %u segments of %llu bytes; at most %u are "
 			    "made", count, (unsigned long long)need, SEG_POOL_MAX - 4);
-		rc = pool_add(st, need);
+		rc = seg_pool_add(st, need, 0);
 	}
 	return rc;
 }

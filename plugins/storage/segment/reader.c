@@ -222,27 +222,49 @@ give(const struct alm_batch *b, uint64_t limit, struct alm_view *out)
 
 /* ---- get ---- */
 
+/* Position of the last good index row at or before what is wanted; the segment's first if none. */
+static uint64_t
+row_before(struct alm_reader *r, const struct rmap *m, uint64_t position, uint64_t index)
+{
+	struct idx_view idx;
+	const struct seg_row *row = NULL;
+	uint64_t lo = 0, hi, at = m->first;
+
+	if (idx_open_view(r->host, r->dir, m->first, &idx) != ALM_OK)
+		return at;
+	hi = idx.n;
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+
+		row = idx_row(r->host, &idx, mid);
+		if (row == NULL || row->position < m->first)
+			break; /* damaged: walk from the best found so far */
+		if (row->position <= position && row->index <= index) {
+			at = row->position;
+			lo = mid + 1;
+		} else {
+			hi = mid;
+		}
+	}
+	idx_close_view(&idx);
+	return at;
+}
+
 /* No batch passes at position. Say whether one should be there. */
 static int
 missing(struct alm_reader *r, uint64_t position)
 {
 	const struct rmap *m = map_for(r, position);
 	const struct alm_batch *b;
-	struct idx_view idx;
-	int there = 0;
+	int there;
 
 	if (position < r->start)
 		return ALM_EOFFSET;
 	if (m == NULL || position - m->first >= m->size - SEG_BLOCK - sizeof *b || position % 8 != 0)
 		return ALM_EINVAL;
 	b = (const void *)(m->base + SEG_BLOCK + (position - m->first));
-	if (b->magic == ALM_BATCH_MAGIC && b->position == position)
-		there = 1;
-	if (!there && idx_open_view(r->host, r->dir, m->first, &idx) == ALM_OK) {
-		for (uint64_t k = 0; k < idx.n && !there; k++)
-			there = idx.rows[k].position == position && idx_row(r->host, &idx, k) != NULL;
-		idx_close_view(&idx);
-	}
+	there = (b->magic == ALM_BATCH_MAGIC && b->position == position) || position == m->first ||
+	    row_before(r, m, position, UINT64_MAX) == position;
 	if (!there)
 		return r->host->fail(r->host, ALM_EINVAL, "no batch begins at position %llu",
 		    (unsigned long long)position);
@@ -312,34 +334,6 @@ walk_to(struct alm_reader *r, const struct rmap *m, uint64_t from, uint64_t posi
 		from += b->length;
 	}
 	return ALM_EAGAIN;
-}
-
-/* Where to begin the walk: the last good index row at or before what is wanted. */
-static uint64_t
-row_before(struct alm_reader *r, const struct rmap *m, uint64_t position, uint64_t index)
-{
-	struct idx_view idx;
-	const struct seg_row *row = NULL;
-	uint64_t lo = 0, hi, at = m->first;
-
-	if (idx_open_view(r->host, r->dir, m->first, &idx) != ALM_OK)
-		return at;
-	hi = idx.n;
-	while (lo < hi) {
-		uint64_t mid = lo + (hi - lo) / 2;
-
-		row = idx_row(r->host, &idx, mid);
-		if (row == NULL || row->position < m->first)
-			break; /* damaged: walk from the best found so far */
-		if (row->position <= position && row->index <= index) {
-			at = row->position;
-			lo = mid + 1;
-		} else {
-			hi = mid;
-		}
-	}
-	idx_close_view(&idx);
-	return at;
 }
 
 static int

@@ -201,7 +201,9 @@ create_log(struct alm_store *st)
 	if (rc == ALM_OK && st->n_segs == 0) {
 		st->end.position = st->meta.start;
 		st->end.index = st->meta.start_index - 1;
-		rc = seg_begin(st, 0);
+		rc = seg_pool_add(st, 0, 1);
+		if (rc == ALM_OK)
+			rc = seg_begin(st, 0);
 		seg_close_last(st);
 	}
 	if (rc != ALM_OK)

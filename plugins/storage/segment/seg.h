@@ -120,6 +120,9 @@ int seg_open_last(struct alm_store *);
 void seg_close_last(struct alm_store *);
 /* Begin a new segment behind the log's end that holds at least need bytes; uses the pool. */
 int seg_begin(struct alm_store *, uint64_t need);
+/* pool.c: make one spare file of at least need bytes at once; its space is zeroed, or only reserved,
+ * which is faster now and dearer at each sync into it. */
+int seg_pool_add(struct alm_store *, uint64_t need, int zeroed);
 /* pool.c: put files into the pool until it has `count` that hold need bytes. ALM_EFULL leaves the
  * log as it is. */
 int seg_reserve(struct alm_store *, uint32_t count, uint64_t need);
