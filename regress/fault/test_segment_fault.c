@@ -500,6 +500,35 @@ a_missing_segment_is_damage(void **state)
 	}
 }
 
+/* A reader tells a damaged batch from a position where none begins. */
+static void
+a_reader_says_what_is_wrong(void **state)
+{
+	struct alm_reader *r = NULL;
+	struct alm_view v;
+	struct scene s;
+	uint64_t end;
+
+	(void)state;
+	scene_build(&s, 8, 8, 0, 200);
+	end = s.h.base + s.h.log.len;
+	assert_int_equal(scene_open(&s, 0), ALM_OK);
+	hist_drop(&s.h);
+	scene_spoil(&s, 4, 40); /* in the header */
+	scene_spoil(&s, 0, 0);  /* in the first magic */
+	assert_int_equal(segr_open(fh_host(s.h.fh), "sim", &r), ALM_OK);
+	assert_int_equal(segr_get(r, s.at[3], end, &v), ALM_OK);
+	assert_int_equal(segr_get(r, s.at[4], end, &v), ALM_ECORRUPT);
+	assert_int_equal(segr_get(r, 0, end, &v), ALM_ECORRUPT);
+	assert_int_equal(segr_get(r, s.at[3] + 8, end, &v), ALM_EINVAL);
+	assert_int_equal(segr_get(r, s.at[3] + 1, end, &v), ALM_EINVAL);
+	assert_int_equal(segr_get(r, end, end, &v), ALM_EAGAIN);
+	assert_int_equal(segr_seek(r, s.at[4] + 8, end, &v), ALM_ECORRUPT);
+	assert_int_equal(segr_seek(r, s.at[5] + 8, end, &v), ALM_OK); /* behind it, by the rows */
+	segr_close(r);
+	hist_free(&s.h);
+}
+
 static void
 damaged_second_copies_are_made_again(void **state)
 {
@@ -548,6 +577,7 @@ main(void)
 	    cmocka_unit_test(a_dropped_segment_is_not_reused_at_its_own_position),
 	    cmocka_unit_test(a_lost_meta_slot_is_refused_until_accepted),
 	    cmocka_unit_test(a_missing_segment_is_damage),
+	    cmocka_unit_test(a_reader_says_what_is_wrong),
 	    cmocka_unit_test(damaged_second_copies_are_made_again),
 	};
 
