@@ -49,7 +49,7 @@ status_rc(int status)
 	}
 }
 
-static void
+__attribute__((format(printf, 4, 0))) static void
 complain(const struct call *c, int rc, int status, const char *fmt, va_list ap)
 {
 	char text[2048];
