@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -804,6 +805,45 @@ a_file_that_is_cut_short_is_a_status(void **state)
 	compare(f);
 }
 
+/* The limit on a file's size stands in for a full disk: both fail the write. */
+static void
+a_full_disk_is_waited_out(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit was, tight;
+	uint64_t synced;
+	int status = ALM_OK;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+	grow_and_apply(f, 10);
+	assert_int_equal(ops->sync(f->x), ALM_OK);
+	synced = ops->synced(f->x);
+	tight = was;
+	tight.rlim_cur = 64 << 10;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	for (int i = 0; i < 60 && status == ALM_OK; i++) {
+		synced = ops->synced(f->x);
+		for (int j = 0; j < 60; j++)
+			grow(f);
+		for (uint32_t b = 0; b < f->n && status == ALM_OK; b++)
+			if (f->batch[b]->position >= ops->applied(f->x))
+				status = ops->apply(f->x, f->batch[b]);
+		if (status == ALM_OK)
+			status = ops->sync(f->x);
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	assert_int_equal(status, ALM_EFULL);
+	/* Back to what was synced; nothing else is lost, and space makes it go on. */
+	assert_int_equal(ops->applied(f->x), synced);
+	assert_int_equal(ops->synced(f->x), synced);
+	catch_up(f);
+	compare(f);
+	assert_int_equal(ops->sync(f->x), ALM_OK);
+	reopen(f);
+	compare(f);
+}
+
 static void
 verify_agrees_with_its_log(void **state)
 {
@@ -863,7 +903,9 @@ a_hundred_thousand_queues_fit(void **state)
 	    (unsigned long long)rows, (unsigned long long)(us / 1000),
 	    (unsigned long long)(rows * 1000000 / (us + 1)),
 	    (unsigned long long)((resident() - before) / 1024));
-	assert_true(resident() - before < 96ull << 20 || getenv("ASAN_OPTIONS"));
+	#ifndef __SANITIZE_ADDRESS__ /* keeps what is freed for a while */
+	assert_true(resident() - before < 96ull << 20);
+#endif
 	for (int i = 0; i < 2000; i++) {
 		struct alm_q_queue q = {1 + (uint32_t)rnd(f, 2), (uint32_t)rnd(f, queues)};
 		struct alm_q_offset o = {q.topic, q.queue, rnd(f, rounds)};
@@ -956,6 +998,7 @@ main(int argc, char **argv)
 	    T(a_batch_with_a_broken_directory_changes_nothing),
 	    T(memory_that_runs_out_is_a_status),
 	    T(a_file_that_is_cut_short_is_a_status),
+	    T(a_full_disk_is_waited_out),
 	    T(verify_agrees_with_its_log),
 	    T(a_hundred_thousand_queues_fit),
 	};

@@ -3,6 +3,7 @@
  * A worker's queries are answered in the order in which they came.  One that must wait, for the
  * log to be applied or for room in the ring, stays in the worker's own ring with those behind it: so
  * what waits is bounded, and costs nothing.  Everything read from the ring is untrusted. */
+#include "indexer/guard.h"
 #include "indexer/indexer.h"
 
 #include <string.h>
@@ -71,13 +72,15 @@ ask_store(struct indexer *ix, const struct msg_query *q, struct alm_slice in, ui
 	*applied = store_applied(ix->store);
 	if (*applied < q->min_applied)
 		return HOLD;
+	guard_enter(ix->state_marker);
 	n = q->what == Q_STATE_GET ? state_get(ix, in, out, cap) : state_scan(ix, in, out, cap);
+	guard_leave();
 	if (n != ALM_ECORRUPT)
 		return n;
 	log_error("%s: %s", ix->state_dir, err_text());
 	if (indexer_first(ix) > 0 || !ix->ctl || ix->store_rebuilt > 0)
 		return n;
-	ix->store_damaged = 1;
+	ix->store_damaged = ix->mend = 1;
 	return HOLD;
 }
 
@@ -88,14 +91,17 @@ ask_providers(struct indexer *ix, const struct msg_query *q, struct alm_slice in
 {
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
 		struct consumer *c = &ix->consumer[i];
-		int64_t n = c->ops->query(c->x, q->what, in.data, (uint32_t)in.len, out, cap);
+		int64_t n;
 
+		guard_enter(c->marker);
+		n = c->ops->query(c->x, q->what, in.data, (uint32_t)in.len, out, cap);
+		guard_leave();
 		if (n == ALM_ENOTSUP)
 			continue;
 		c->applied = c->ops->applied(c->x); /* an error may have thrown it back */
 		*applied = c->applied;
 		if (n == ALM_ECORRUPT && c->rebuilt == 0)
-			c->damaged = 1;
+			c->damaged = ix->mend = 1;
 		if (c->applied < q->min_applied || c->damaged || n == ALM_EAGAIN)
 			return HOLD;
 		if (n > (int64_t)cap) {

@@ -1,5 +1,6 @@
 /* indexer/consumers.c - the state store and the indexer providers, as one group: open, apply,
  * sync, and what to do when one of them is damaged.  Indexer process, its only thread. */
+#include "indexer/guard.h"
 #include "indexer/indexer.h"
 
 #include <dirent.h>
@@ -57,6 +58,19 @@ static void
 state_name(struct indexer *ix, uint32_t gen)
 {
 	snprintf(ix->state_dir, sizeof ix->state_dir, "%s/state.%u", ix->core->data_dir, gen);
+	snprintf(ix->state_marker, sizeof ix->state_marker, "%s/state.%u.damaged", ix->core->data_dir,
+	    gen);
+}
+
+static int
+state_open(struct indexer *ix)
+{
+	int status;
+
+	guard_enter(ix->state_marker);
+	status = store_open(ix->state_dir, 0, &ix->store);
+	guard_leave();
+	return status;
 }
 
 /* Close the store, delete it, begin the next generation empty. */
@@ -80,7 +94,7 @@ store_rebuild(struct indexer *ix, const char *why)
 		return status;
 	state_name(ix, ++ix->state_gen);
 	ix->store_damaged = 0;
-	return store_open(ix->state_dir, 0, &ix->store);
+	return state_open(ix);
 }
 
 /* Delete generations before the present one. */
@@ -115,7 +129,11 @@ store_start(struct indexer *ix)
 	if (ix->state_gen == 0)
 		ix->state_gen = 1;
 	state_name(ix, ix->state_gen);
-	status = store_open(ix->state_dir, 0, &ix->store);
+	if (guard_marked(ix->state_marker))
+		status = err_set(ALM_ECORRUPT, "state store %s: the indexer died while it worked on it",
+		    ix->state_dir);
+	else
+		status = state_open(ix);
 	if (!unusable(status))
 		return status;
 	/* The ledger is not known yet, so whether the log allows a rebuild shows later: keep the old
@@ -123,7 +141,7 @@ store_start(struct indexer *ix)
 	snprintf(why, sizeof why, "%s", err_text());
 	log_error("%s", why);
 	state_name(ix, ++ix->state_gen);
-	return store_open(ix->state_dir, 0, &ix->store);
+	return state_open(ix);
 }
 
 static void
@@ -133,7 +151,11 @@ store_topic_gone(void *arg, uint32_t topic)
 
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
 		struct consumer *c = &ix->consumer[i];
-		int status = c->ops->drop_topic(c->x, topic);
+		int status;
+
+		guard_enter(c->marker);
+		status = c->ops->drop_topic(c->x, topic);
+		guard_enter(ix->state_marker); /* in store_apply */
 		/* Only space is at stake; the rows go with retention. */
 		if (status && status != ALM_ENOTSUP)
 			log_warn("indexer %s: topic %u was not dropped: %s", c->name, topic,
@@ -159,7 +181,9 @@ provider_open(struct consumer *c)
 	int status;
 
 	err_clear();
+	guard_enter(c->marker);
 	status = c->ops->open(c->host, c->dir, &c->x);
+	guard_leave();
 	if (status) {
 		c->x = NULL;
 		return provider_fault(c, status, "open");
@@ -201,6 +225,7 @@ provider_start(struct indexer *ix, const char *name)
 		return err_set(ALM_ECONFIG, "indexers.plugins: more than %u names", PROVIDERS_MAX);
 	snprintf(c->name, sizeof c->name, "%s", name);
 	snprintf(c->dir, sizeof c->dir, "%s/%s", ix->index_dir, name);
+	snprintf(c->marker, sizeof c->marker, "%s/index/%s.damaged", ix->core->data_dir, name);
 	status = module_load(ix->env->conf, ALM_KIND_INDEXER, name, &c->provider);
 	if (status)
 		return err_set(ALM_ECONFIG, "%s", err_text());
@@ -210,7 +235,10 @@ provider_start(struct indexer *ix, const char *name)
 		return err_set(ALM_ENOMEM, "indexer %s: out of memory", name);
 	if (mkdir(c->dir, 0750) != 0 && errno != EEXIST)
 		return err_set(ALM_EIO, "could not make %s: %s", c->dir, strerror(errno));
-	status = provider_open(c);
+	if (guard_marked(c->marker))
+		status = err_set(ALM_ECORRUPT, "the indexer died while it worked on it");
+	else
+		status = provider_open(c);
 	if (unusable(status))
 		status = provider_rebuild(c);
 	if (!status)
@@ -315,6 +343,17 @@ store_trouble(struct indexer *ix, int status)
 	return ALM_EAGAIN;
 }
 
+static int
+provider_apply(struct consumer *c, const struct alm_batch *b)
+{
+	int status;
+
+	guard_enter(c->marker);
+	status = c->ops->apply(c->x, b);
+	guard_leave();
+	return status;
+}
+
 int
 consumers_apply(struct indexer *ix, const struct alm_batch *b)
 {
@@ -329,7 +368,7 @@ consumers_apply(struct indexer *ix, const struct alm_batch *b)
 		if (c->applied > b->position)
 			status = err_set(ALM_ECORRUPT, "it stands inside a batch of the log");
 		else
-			status = c->ops->apply(c->x, b);
+			status = provider_apply(c, b);
 		if (status)
 			return provider_trouble(ix, c, status, "apply");
 		c->again = 0;
@@ -338,7 +377,9 @@ consumers_apply(struct indexer *ix, const struct alm_batch *b)
 	if (store_applied(ix->store) > b->position)
 		return ALM_OK;
 	/* Last, so that a topic's deletion reaches providers that have all of its rows. */
+	guard_enter(ix->state_marker);
 	status = store_apply(ix->store, b, store_topic_gone, ix);
+	guard_leave();
 	if (status)
 		return store_trouble(ix, status);
 	ix->store_again = 0;
@@ -353,11 +394,15 @@ consumers_sync(struct indexer *ix)
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
 		struct consumer *c = &ix->consumer[i];
 		err_clear();
+		guard_enter(c->marker);
 		status = c->ops->sync(c->x);
+		guard_leave();
 		if (status)
 			return provider_trouble(ix, c, status, "sync");
 	}
+	guard_enter(ix->state_marker);
 	status = store_sync(ix->store);
+	guard_leave();
 	if (status)
 		return store_trouble(ix, status);
 	if (ix->retry_at)
@@ -374,7 +419,11 @@ consumers_release(struct indexer *ix, uint64_t first)
 {
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
 		struct consumer *c = &ix->consumer[i];
-		int status = c->ops->release(c->x, first);
+		int status;
+
+		guard_enter(c->marker);
+		status = c->ops->release(c->x, first);
+		guard_leave();
 		if (status && status != ALM_ENOTSUP)
 			(void)provider_trouble(ix, c, status, "release");
 	}
@@ -387,7 +436,9 @@ provider_revert(struct indexer *ix, struct consumer *c, uint64_t position)
 	int status;
 
 	err_clear();
+	guard_enter(c->marker);
 	status = c->ops->revert(c->x, position);
+	guard_leave();
 	c->applied = c->ops->applied(c->x);
 	if (status == ALM_OK && c->applied <= position)
 		return ALM_OK;
@@ -439,6 +490,9 @@ consumers_align(struct indexer *ix)
 int
 consumers_mend(struct indexer *ix)
 {
+	if (!ix->mend)
+		return ALM_OK;
+	ix->mend = 0;
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
 		struct consumer *c = &ix->consumer[i];
 		if (!c->damaged)

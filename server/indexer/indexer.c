@@ -3,6 +3,7 @@
  * A turn applies a slice of the log, answers queries, and then either comes again at once (there
  * is more), naps for a millisecond (the log is busy: one wake-up for many batches), or sleeps until
  * its bell rings.  A tick a second beats the heart and commits what is not synced. */
+#include "indexer/guard.h"
 #include "indexer/indexer.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ turn(struct indexer *ix)
 	answered = answer_all(ix);
 	if (ix->failed)
 		return;
-	if (more) {
+	if (more || (ix->mend && ix->checked)) {
 		again_in(ix, 0);
 		return;
 	}
@@ -223,6 +224,7 @@ indexer_start(struct role_env *env, int *exit_code)
 	snprintf(ix->index_dir, sizeof ix->index_dir, "%s/index", ix->core->data_dir);
 	snprintf(ix->log_dir, sizeof ix->log_dir, "%s/log", ix->core->data_dir);
 	publish_start(ix);
+	guard_init();
 	if ((status = lock_dir(ix)))
 		goto fail;
 	if ((status = load_storage(ix))) {

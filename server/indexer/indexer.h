@@ -30,6 +30,7 @@
 struct consumer {
 	char name[50];
 	char dir[640];
+	char marker[660];
 	struct provider *provider;
 	const struct alm_indexer_ops_v0 *ops;
 	struct alm_host *host;
@@ -52,7 +53,7 @@ struct peer {
 struct indexer {
 	struct role_env *env;
 	const struct core_settings *core;
-	char index_dir[600], log_dir[600], state_dir[600];
+	char index_dir[600], log_dir[600], state_dir[600], state_marker[620];
 	int lock_fd;
 
 	const struct alm_storage_ops_v0 *storage;
@@ -74,6 +75,7 @@ struct indexer {
 	uint64_t retry_at;              /* monotonic; 0: the disk takes commits */
 	uint64_t complained_at;         /* monotonic, of the last complaint about the log */
 	uint32_t stopping, failed;
+	uint32_t mend;                  /* 1: a query found damage, see consumers_mend */
 
 	struct peer peer[WORKERS_MAX + 1]; /* by worker slot */
 	struct buf in;

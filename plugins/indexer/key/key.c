@@ -10,6 +10,7 @@
  * run from the newest one and stops when it has enough.  Retention drops whole runs.
  *
  * Keys (integers big-endian): 'm' struct meta; 'r' run: struct run; 'w' run hash position: struct row.
+ * Every value is sealed with a CRC32C (lmenv.h).
  *
  * Invariants: positions and log times rise from run to run; what lies before `released` is not
  * seen and goes later, in bounded work; after a lost transaction everything is loaded again.
@@ -127,7 +128,7 @@ run_write(struct alm_index *x)
 	uint8_t key[5];
 
 	key_run(key, x->m.cur_run);
-	return lmenv_put(&x->env, key, sizeof key, cur(x), sizeof(struct run));
+	return lmenv_put_sealed(&x->env, key, sizeof key, cur(x), sizeof(struct run));
 }
 
 static int
@@ -162,32 +163,28 @@ static int
 load(struct alm_index *x)
 {
 	uint8_t key[5];
-	MDB_val v;
 	int status;
 
 	forget(x);
 	x->lost = x->env.lost;
 	x->env.why[0] = 0;
 	x->synced = 0;
-	status = lmenv_get(&x->env, "m", 1, &v);
+	status = lmenv_get_sealed(&x->env, "m", 1, &x->m, sizeof x->m);
 	if (status == ALM_ENOTFOUND)
 		return run_push(x);
 	if (status)
 		return status;
-	if (v.mv_size < sizeof x->m)
-		return ALM_ECORRUPT;
-	memcpy(&x->m, v.mv_data, sizeof x->m);
 	if (x->m.format != FORMAT)
 		return ALM_EVERSION;
 	x->synced = x->m.applied;
 	for (uint32_t run = x->m.first_run;; run++) {
-		key_run(key, run);
-		status = lmenv_get(&x->env, key, sizeof key, &v);
-		if (status == ALM_ENOTFOUND || (status == ALM_OK && v.mv_size != sizeof *x->runs))
-			return ALM_ECORRUPT;
-		if (status || (status = run_room(x)))
+		if ((status = run_room(x)))
 			return status;
-		memcpy(&x->runs[x->n_runs++], v.mv_data, sizeof *x->runs);
+		key_run(key, run);
+		status = lmenv_get_sealed(&x->env, key, sizeof key, &x->runs[x->n_runs], sizeof *x->runs);
+		if (status)
+			return status == ALM_ENOTFOUND ? ALM_ECORRUPT : status;
+		x->n_runs++;
 		if (run == x->m.cur_run)
 			return ALM_OK;
 	}
@@ -198,7 +195,7 @@ save(struct alm_index *x)
 {
 	int status = run_write(x);
 
-	return status ? status : lmenv_put(&x->env, "m", 1, &x->m, sizeof x->m);
+	return status ? status : lmenv_put_sealed(&x->env, "m", 1, &x->m, sizeof x->m);
 }
 
 /* End of an operation that failed: report, load again what the transaction took along. */
@@ -235,6 +232,7 @@ index_open(const struct alm_host *host, const char *dir, struct alm_index **out)
 	x->host = host;
 	x->run_rows = (uint64_t)host->setting_int(host, "run_rows");
 	status = lmenv_open(&x->env, dir, (uint64_t)host->setting_int(host, "map_size"));
+	x->env.crc32c = host->crc32c;
 	if (!status)
 		status = load(x);
 	if (status) {
@@ -307,9 +305,12 @@ static int
 apply_keys(struct alm_index *x, MDB_cursor *c, const struct alm_batch *b,
     const struct alm_record *r, uint64_t position)
 {
-	struct row row = {b->log_time, r->topic, 0};
+	struct {
+		struct row row;
+		uint8_t seal[LMENV_SEAL];
+	} row = {{b->log_time, r->topic, 0}, {0}};
 	uint8_t key[ROW_KEY];
-	MDB_val k = {sizeof key, key}, v = {sizeof row, &row};
+	MDB_val k = {sizeof key, key}, v = {sizeof row.row + LMENV_SEAL, &row};
 	uint32_t at = 0, type;
 	struct alm_slice val;
 	int status = ALM_OK;
@@ -318,6 +319,7 @@ apply_keys(struct alm_index *x, MDB_cursor *c, const struct alm_batch *b,
 		if (type != ALM_ATTR_KEY)
 			continue;
 		key_row(key, x->m.cur_run, x->host->hash64(val.data, val.len), position);
+		lmenv_seal(&x->env, key, sizeof key, &row, sizeof row.row);
 		status = lmenv_status(&x->env, mdb_cursor_put(c, &k, &v, 0), "row");
 		x->env.dirty++;
 		cur(x)->rows++;
@@ -429,10 +431,10 @@ revert_run(struct alm_index *x, uint64_t position)
 	cur(x)->rows = cur(x)->last_batch = cur(x)->last_time = 0;
 	key_row(from, x->m.cur_run, 0, 0);
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-	while (rc == 0 && k.mv_size == ROW_KEY && memcmp(k.mv_data, from, 5) == 0 &&
-	    v.mv_size == sizeof row) {
+	while (rc == 0 && k.mv_size == ROW_KEY && memcmp(k.mv_data, from, 5) == 0) {
 		uint64_t at = key_position(k.mv_data);
-		memcpy(&row, v.mv_data, sizeof row);
+		if ((status = lmenv_unseal(&x->env, &k, &v, &row, sizeof row)))
+			break;
 		if (at >= position) {
 			if ((rc = mdb_cursor_del(c, 0)) != 0)
 				break;
@@ -446,6 +448,8 @@ revert_run(struct alm_index *x, uint64_t position)
 		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
 	}
 	mdb_cursor_close(c);
+	if (status)
+		return status;
 	return rc == MDB_NOTFOUND ? ALM_OK : lmenv_status(&x->env, rc, "revert");
 }
 
@@ -516,9 +520,8 @@ ask_run(struct alm_index *x, MDB_cursor *c, uint32_t run, struct ask *a)
 	while ((rc = mdb_cursor_get(c, &k, &v, MDB_PREV)) == 0) {
 		if (k.mv_size != ROW_KEY || memcmp(k.mv_data, key, ROW_KEY - 8) != 0)
 			return 0;
-		if (v.mv_size != sizeof row)
+		if (lmenv_unseal(&x->env, &k, &v, &row, sizeof row))
 			return ALM_ECORRUPT;
-		memcpy(&row, v.mv_data, sizeof row);
 		at = key_position(k.mv_data);
 		if (at < x->m.released || row.log_time < a->q.since)
 			return 1; /* all that follows is older still */
@@ -573,15 +576,12 @@ verify_key(struct alm_index *x, const struct alm_record *r, uint64_t position, s
 {
 	uint8_t key[ROW_KEY];
 	struct row row;
-	MDB_val v;
 
 	for (uint32_t i = 0; i < x->n_runs; i++) {
 		key_row(key, x->m.first_run + i, x->host->hash64(val.data, val.len), position);
-		if (lmenv_get(&x->env, key, sizeof key, &v) == ALM_OK && v.mv_size == sizeof row) {
-			memcpy(&row, v.mv_data, sizeof row);
-			if (row.topic == r->topic)
-				return ALM_OK;
-		}
+		if (lmenv_get_sealed(&x->env, key, sizeof key, &row, sizeof row) == ALM_OK &&
+		    row.topic == r->topic)
+			return ALM_OK;
 	}
 	x->host->log(x->host, ALM_LOG_ERROR, "key index: no row for the message at %llu",
 	    (unsigned long long)position);

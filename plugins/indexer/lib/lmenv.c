@@ -235,6 +235,19 @@ lmenv_status(struct lmenv *l, int rc, const char *doing)
 	return rc == MDB_MAP_FULL ? grow(l) : status;
 }
 
+/* LMDB calls a short write EIO, whose cause is most often a full disk: ask for a little more. */
+static int
+really_full(struct lmenv *l)
+{
+	struct stat sb;
+	int fd, rc;
+
+	if (mdb_env_get_fd(l->env, &fd) != 0 || fstat(fd, &sb) != 0)
+		return 0;
+	rc = posix_fallocate(fd, sb.st_size, 64 << 10);
+	return rc == ENOSPC || rc == EDQUOT || rc == EFBIG;
+}
+
 int
 lmenv_commit(struct lmenv *l)
 {
@@ -247,6 +260,8 @@ lmenv_commit(struct lmenv *l)
 	l->peak = l->dirty > l->peak ? l->dirty : l->peak;
 	l->dirty = 0;
 	rc = mdb_txn_commit(txn);
+	if (rc == EIO && really_full(l))
+		rc = ENOSPC;
 	return lmenv_status(l, rc, "commit");
 }
 
@@ -269,6 +284,50 @@ lmenv_put(struct lmenv *l, const void *key, size_t key_len, const void *val, siz
 		return status;
 	l->dirty++;
 	return lmenv_status(l, mdb_put(l->txn, l->dbi, &k, &v, 0), "put");
+}
+
+void
+lmenv_seal(const struct lmenv *l, const void *key, size_t key_len, void *data_and_seal, size_t len)
+{
+	uint32_t crc = l->crc32c(l->crc32c(0, key, key_len), data_and_seal, len);
+
+	memcpy((char *)data_and_seal + len, &crc, sizeof crc);
+}
+
+int
+lmenv_unseal(struct lmenv *l, const MDB_val *key, const MDB_val *val, void *data, size_t len)
+{
+	uint32_t want, got;
+
+	if (val->mv_size != len + LMENV_SEAL)
+		return fail(l, ALM_ECORRUPT, "a value", "has the wrong size");
+	memcpy(&want, (const char *)val->mv_data + len, sizeof want);
+	got = l->crc32c(l->crc32c(0, key->mv_data, key->mv_size), val->mv_data, len);
+	if (got != want)
+		return fail(l, ALM_ECORRUPT, "a value", "fails its checksum");
+	memcpy(data, val->mv_data, len);
+	return ALM_OK;
+}
+
+int
+lmenv_put_sealed(struct lmenv *l, const void *key, size_t key_len, const void *data, size_t len)
+{
+	char value[256];
+
+	if (len > sizeof value - LMENV_SEAL)
+		return fail(l, ALM_EINTERNAL, "a value", "is too long to be sealed");
+	memcpy(value, data, len);
+	lmenv_seal(l, key, key_len, value, len);
+	return lmenv_put(l, key, key_len, value, len + LMENV_SEAL);
+}
+
+int
+lmenv_get_sealed(struct lmenv *l, const void *key, size_t key_len, void *data, size_t len)
+{
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v;
+	int status = lmenv_get(l, key, key_len, &v);
+
+	return status ? status : lmenv_unseal(l, &k, &v, data, len);
 }
 
 int

@@ -27,6 +27,8 @@ struct lmenv {
 	uint32_t dirty;  /* writes in the open transaction */
 	uint32_t peak;   /* most writes in one transaction since the environment was opened */
 	char dir[1024];
+	/* CRC32C for the sealed values, from the owner after lmenv_open. */
+	uint32_t (*crc32c)(uint32_t crc, const void *, uint64_t len);
 	char why[320];   /* text of the last failure */
 };
 
@@ -53,6 +55,16 @@ int lmenv_status(struct lmenv *, int rc, const char *doing);
 /* ALM_OK, ALM_ENOTFOUND or an error.  *val is valid until the next write. */
 int lmenv_get(struct lmenv *, const void *key, size_t key_len, MDB_val *val);
 int lmenv_put(struct lmenv *, const void *key, size_t key_len, const void *val, size_t val_len);
+
+/* Sealed values: data of a fixed size and a CRC32C over key and data, since LMDB has none. */
+#define LMENV_SEAL 4u
+void lmenv_seal(const struct lmenv *, const void *key, size_t key_len, void *data_and_seal,
+    size_t len);
+int lmenv_unseal(struct lmenv *, const MDB_val *key, const MDB_val *val, void *data, size_t len);
+int lmenv_put_sealed(struct lmenv *, const void *key, size_t key_len, const void *data, size_t len);
+/* ALM_OK, ALM_ENOTFOUND, ALM_ECORRUPT or another error. */
+int lmenv_get_sealed(struct lmenv *, const void *key, size_t key_len, void *data, size_t len);
+
 /* ALM_OK also if the key was absent. */
 int lmenv_del(struct lmenv *, const void *key, size_t key_len);
 /* Delete at most max keys in [from, to) in byte order; *done counts them. ALM_OK. */

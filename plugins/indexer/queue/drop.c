@@ -82,7 +82,7 @@ sweep_dead(struct alm_index *x, const uint8_t key[5], uint32_t topic, struct dea
 		*budget -= done;
 	}
 	if (*budget == 0) /* more to do: remember where */
-		return lmenv_put(&x->env, key, 5, &d, sizeof d);
+		return lmenv_put_sealed(&x->env, key, 5, &d, sizeof d);
 	x->m.n_dead--;
 	return lmenv_del(&x->env, key, 5);
 }
@@ -107,10 +107,9 @@ sweep_topics(struct alm_index *x, uint64_t *budget)
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
 	if (rc == 0 && k.mv_size == sizeof key)
 		memcpy(key, k.mv_data, sizeof key);
-	if (rc == 0 && v.mv_size == sizeof d)
-		memcpy(&d, v.mv_data, sizeof d);
+	status = rc == 0 ? lmenv_unseal(&x->env, &k, &v, &d, sizeof d) : ALM_ECORRUPT;
 	mdb_cursor_close(c);
-	if (rc || k.mv_size != sizeof key || v.mv_size != sizeof d || key[0] != 'd')
+	if (rc || status || k.mv_size != sizeof key || key[0] != 'd')
 		return rc && rc != MDB_NOTFOUND ? lmenv_status(&x->env, rc, "seek") : ALM_ECORRUPT;
 	if (d.position > x->synced)
 		return ALM_OK;
@@ -148,7 +147,7 @@ index_drop_topic(struct alm_index *x, uint32_t topic)
 	status = lmenv_get(&x->env, key, sizeof key, &v);
 	if (status != ALM_ENOTFOUND)
 		return status ? store_done(x, status) : ALM_OK;
-	if ((status = lmenv_put(&x->env, key, sizeof key, &d, sizeof d)))
+	if ((status = lmenv_put_sealed(&x->env, key, sizeof key, &d, sizeof d)))
 		return store_done(x, status);
 	x->m.n_dead++;
 	x->changed = 1;
@@ -194,14 +193,11 @@ next_row(struct alm_index *x, uint8_t key[ROW_KEY], struct row *row)
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
 	if (rc == 0 && (k.mv_size != ROW_KEY || memcmp(run, k.mv_data, sizeof run) != 0))
 		rc = MDB_NOTFOUND;
-	if (rc == 0 && v.mv_size == sizeof *row) {
+	status = rc == 0 ? lmenv_unseal(&x->env, &k, &v, row, sizeof *row) : ALM_OK;
+	if (rc == 0)
 		memcpy(key, k.mv_data, ROW_KEY);
-		memcpy(row, v.mv_data, sizeof *row);
-	}
 	mdb_cursor_close(c);
-	if (rc == 0 && v.mv_size != sizeof *row)
-		return ALM_ECORRUPT;
-	return lmenv_status(&x->env, rc, "seek");
+	return status ? status : lmenv_status(&x->env, rc, "seek");
 }
 
 /* Delete the rows of the newest run that come from position or after it. */

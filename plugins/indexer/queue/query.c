@@ -29,9 +29,8 @@ walk_take(struct walk *w, uint32_t run, const MDB_val *k, const MDB_val *v)
 	key_row(want, run, w->topic, w->queue, 0);
 	if (k->mv_size != ROW_KEY || memcmp(k->mv_data, want, ROW_KEY - 8) != 0)
 		return 0;
-	if (v->mv_size != sizeof r)
+	if (lmenv_unseal(&w->x->env, k, v, &r, sizeof r))
 		return ALM_ECORRUPT;
-	memcpy(&r, v->mv_data, sizeof r);
 	w->run = run;
 	w->row = (struct alm_q_row){.first_offset = key_offset(k->mv_data), .batch = r.batch,
 	    .log_time = r.log_time, .first_byte = r.first_byte, .end_byte = r.end_byte,
@@ -198,6 +197,10 @@ walk_begin(struct walk *w, struct cached *q)
 
 	if (got == 1)
 		q->q.first_run = w->run; /* a hint; the next walk begins here */
+	/* Nothing was ever released: then all rows must be there. */
+	if (w->x->m.released == 0 && got >= 0 && q->q.end > q->q.first &&
+	    (got == 0 || w->row.first_offset != q->q.first))
+		return ALM_ECORRUPT;
 	return got;
 }
 
@@ -218,15 +221,16 @@ walk_offset(struct walk *w, uint64_t offset)
 			hi = mid - 1;
 	}
 	got = walk_upto(w, lo, offset);
-	if (got == 1 && (w->row.batch < w->x->m.released ||
-	    offset - w->row.first_offset >= w->row.count))
-		return 0;
+	/* Between the first visible row and the end of the queue there is no gap. */
+	if (got >= 0 && (got == 0 || offset - w->row.first_offset >= w->row.count))
+		return ALM_ECORRUPT;
 	return got;
 }
 
 static int64_t
 answer_offset(struct walk *w, struct cached *q, uint64_t offset, void *out, uint32_t cap)
 {
+	uint64_t next;
 	int64_t len = 0;
 	int got;
 
@@ -237,14 +241,15 @@ answer_offset(struct walk *w, struct cached *q, uint64_t offset, void *out, uint
 	if (offset < w->row.first_offset)
 		return ALM_EOFFSET;
 	got = walk_offset(w, offset);
-	if (got == 0)
-		return ALM_EOFFSET;
 	while (got == 1) {
 		memcpy((char *)out + len, &w->row, sizeof w->row);
 		len += (int64_t)sizeof w->row;
+		next = w->row.first_offset + w->row.count;
 		if ((uint64_t)len + sizeof w->row > cap)
 			return len;
 		got = walk_next(w);
+		if (got >= 0 && (got == 0 ? next != q->q.end : next != w->row.first_offset))
+			return ALM_ECORRUPT; /* a row is missing */
 	}
 	return got < 0 ? got : len;
 }

@@ -50,6 +50,7 @@ index_open(const struct alm_host *host, const char *dir, struct alm_index **out)
 		return host->fail(host, ALM_ENOMEM, "queue index: out of memory");
 	}
 	status = lmenv_open(&x->env, dir, (uint64_t)host->setting_int(host, "map_size"));
+	x->env.crc32c = host->crc32c;
 	if (!status)
 		status = store_load(x);
 	if (status) {
@@ -121,9 +122,12 @@ order_dir(struct alm_index *x, const struct alm_dir *dir, uint32_t n)
 static int
 apply_row(struct alm_index *x, MDB_cursor *c, const struct alm_batch *b, const struct alm_dir *d)
 {
-	struct row row = {b->position, b->log_time, d->first_byte, d->end_byte, d->count, 0};
+	struct {
+		struct row row;
+		uint8_t seal[LMENV_SEAL];
+	} val = {{b->position, b->log_time, d->first_byte, d->end_byte, d->count, 0}, {0}};
 	uint8_t key[ROW_KEY];
-	MDB_val k = {sizeof key, key}, v = {sizeof row, &row};
+	MDB_val k = {sizeof key, key}, v = {sizeof val.row + LMENV_SEAL, &val};
 	struct cached *q;
 	int status;
 
@@ -134,6 +138,8 @@ apply_row(struct alm_index *x, MDB_cursor *c, const struct alm_batch *b, const s
 		return status;
 	if (d->first_offset < q->q.end)
 		return ALM_ECORRUPT;
+	if (q->q.end == 0)
+		q->q.first = d->first_offset;
 	q->q.end = d->first_offset + d->count;
 	q->q.last_run = x->m.cur_run;
 	if (q->q.first_run - x->m.first_run >= x->n_runs)
@@ -141,6 +147,7 @@ apply_row(struct alm_index *x, MDB_cursor *c, const struct alm_batch *b, const s
 	x->n_dirty += !q->dirty;
 	q->dirty = 1;
 	key_row(key, x->m.cur_run, d->topic, d->queue, d->first_offset);
+	lmenv_seal(&x->env, key, sizeof key, &val, sizeof val.row);
 	x->env.dirty++;
 	return lmenv_status(&x->env, mdb_cursor_put(c, &k, &v, 0), "row");
 }

@@ -11,6 +11,7 @@
  *	'q' topic queue                   struct qrec: end of the queue and where its rows lie
  *	'r' run                           struct run
  *	'w' run topic queue first_offset  struct row
+ * Every value is sealed with a CRC32C (lmenv.h).
  *
  * Invariants:
  * - rows of a queue are contiguous in offset, except where the log itself began anew (a gap in
@@ -46,6 +47,7 @@ struct run {
 
 struct qrec {
 	uint64_t end;                /* next offset */
+	uint64_t first;              /* of the first message that was ever indexed */
 	uint32_t first_run, last_run; /* rows lie between; first_run may be gone */
 };
 

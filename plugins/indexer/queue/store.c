@@ -90,7 +90,7 @@ run_write(struct alm_index *x, uint32_t run)
 	uint8_t key[5];
 
 	key_run(key, run);
-	return lmenv_put(&x->env, key, sizeof key, run_at(x, run), sizeof(struct run));
+	return lmenv_put_sealed(&x->env, key, sizeof key, run_at(x, run), sizeof(struct run));
 }
 
 int
@@ -119,7 +119,7 @@ queue_write(struct alm_index *x, struct cached *c)
 	int status;
 
 	key_queue(key, c->topic, c->queue);
-	status = lmenv_put(&x->env, key, sizeof key, &c->q, sizeof c->q);
+	status = lmenv_put_sealed(&x->env, key, sizeof key, &c->q, sizeof c->q);
 	if (!status) {
 		c->dirty = 0;
 		x->n_dirty--;
@@ -146,7 +146,7 @@ queue_get(struct alm_index *x, uint32_t topic, uint32_t queue, int make, struct 
 	uint64_t h = ((uint64_t)topic << 32 | queue) * 0x9e3779b97f4a7c15ull;
 	struct cached *set = &x->cache[(h >> 51) % CACHE_SETS * CACHE_WAYS], *c;
 	uint8_t key[Q_KEY];
-	MDB_val v;
+	struct qrec q = {0};
 	int status;
 
 	for (uint32_t i = 0; i < CACHE_WAYS; i++) {
@@ -159,15 +159,12 @@ queue_get(struct alm_index *x, uint32_t topic, uint32_t queue, int make, struct 
 	if ((status = queue_evict(x, set, &c)))
 		return status;
 	key_queue(key, topic, queue);
-	status = lmenv_get(&x->env, key, sizeof key, &v);
-	if (status == ALM_OK && v.mv_size != sizeof c->q)
-		return ALM_ECORRUPT;
+	status = lmenv_get_sealed(&x->env, key, sizeof key, &q, sizeof q);
 	if (status && (status != ALM_ENOTFOUND || !make))
 		return status;
 	memset(c, 0, sizeof *c);
-	if (status == ALM_OK)
-		memcpy(&c->q, v.mv_data, sizeof c->q);
-	else
+	c->q = q;
+	if (status == ALM_ENOTFOUND)
 		c->q.first_run = c->q.last_run = x->m.cur_run;
 	c->topic = topic;
 	c->queue = queue;
@@ -195,19 +192,19 @@ static int
 load_runs(struct alm_index *x)
 {
 	uint8_t key[5];
-	MDB_val v;
 	int status;
 
 	if (x->m.cur_run - x->m.first_run > (1u << 26))
 		return ALM_ECORRUPT;
 	for (uint32_t run = x->m.first_run;; run++) {
-		key_run(key, run);
-		status = lmenv_get(&x->env, key, sizeof key, &v);
-		if (status == ALM_ENOTFOUND || (status == ALM_OK && v.mv_size != sizeof *x->runs))
-			return ALM_ECORRUPT;
-		if (status || (status = run_room(x, x->n_runs + 1)))
+		if ((status = run_room(x, x->n_runs + 1)))
 			return status;
-		memcpy(&x->runs[x->n_runs++], v.mv_data, sizeof *x->runs);
+		key_run(key, run);
+		status = lmenv_get_sealed(&x->env, key, sizeof key, &x->runs[x->n_runs],
+		    sizeof *x->runs);
+		if (status)
+			return status == ALM_ENOTFOUND ? ALM_ECORRUPT : status;
+		x->n_runs++;
 		if (run == x->m.cur_run)
 			return ALM_OK;
 	}
@@ -216,22 +213,18 @@ load_runs(struct alm_index *x)
 int
 store_load(struct alm_index *x)
 {
-	MDB_val v;
 	int status;
 
 	forget(x);
 	x->lost = x->env.lost;
 	x->env.why[0] = 0;
-	status = lmenv_get(&x->env, "m", 1, &v);
+	status = lmenv_get_sealed(&x->env, "m", 1, &x->m, sizeof x->m);
 	if (status == ALM_ENOTFOUND) {
 		x->synced = 0;
 		return run_push(x);
 	}
 	if (status)
 		return status;
-	if (v.mv_size < sizeof x->m)
-		return ALM_ECORRUPT;
-	memcpy(&x->m, v.mv_data, sizeof x->m);
 	if (x->m.format != FORMAT)
 		return ALM_EVERSION;
 	x->synced = x->m.applied;
@@ -248,7 +241,7 @@ store_save(struct alm_index *x)
 			return status;
 	if ((status = run_write(x, x->m.cur_run)))
 		return status;
-	return lmenv_put(&x->env, "m", 1, &x->m, sizeof x->m);
+	return lmenv_put_sealed(&x->env, "m", 1, &x->m, sizeof x->m);
 }
 
 int
