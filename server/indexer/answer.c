@@ -129,7 +129,7 @@ answer(struct indexer *ix, struct peer *p)
 	struct msg_answer a = {0};
 	struct alm_slice in;
 	struct msg_query q;
-	uint64_t applied = 0;
+	uint64_t applied = 0, began;
 	uint32_t cap;
 	uint8_t *out;
 	int64_t n;
@@ -145,13 +145,18 @@ answer(struct indexer *ix, struct peer *p)
 	out = link_reserve(&p->link, MSG_ANSWER, p->need);
 	if (!out) {
 		p->held = HELD_ROOM;
+		indexer_count(ix, IC_HELD, 1);
 		return 0;
 	}
+	began = clock_mono();
 	n = ask(ix, &q, in, out + sizeof a, cap, &applied);
 	if (n == HOLD) {
 		p->held = HELD_APPLIED;
+		indexer_count(ix, IC_HELD, 1);
 		return 0;
 	}
+	hist_add(&ix->env->self.head->hist[IH_QUERY], clock_mono() - began);
+	indexer_count(ix, n < 0 ? IC_QUERIES_FAILED : IC_QUERIES, 1);
 	a.tag = q.tag;
 	a.status = n < 0 ? (int32_t)n : ALM_OK;
 	a.len = n < 0 ? 0 : (uint32_t)n;

@@ -88,6 +88,7 @@ store_rebuild(struct indexer *ix, const char *why)
 		return err_set(ALM_ECORRUPT, "the state store %s was rebuilt twice and fails again: %s",
 		    ix->state_dir, why);
 	log_warn("state store %s is rebuilt from the log: %s", ix->state_dir, why);
+	indexer_count(ix, IC_REBUILDS, 1);
 	store_close(ix->store);
 	ix->store = NULL;
 	if ((status = remove_tree(ix->state_dir)))
@@ -195,7 +196,7 @@ provider_open(struct consumer *c)
 
 /* Delete what the provider has and let it begin anew. */
 static int
-provider_rebuild(struct consumer *c)
+provider_rebuild(struct indexer *ix, struct consumer *c)
 {
 	char why[512];
 	int status;
@@ -205,6 +206,7 @@ provider_rebuild(struct consumer *c)
 		return err_set(ALM_ECORRUPT, "indexer %s was rebuilt twice and fails again: %s", c->name,
 		    why);
 	log_warn("indexer %s is rebuilt from the log: %s", c->name, why);
+	indexer_count(ix, IC_REBUILDS, 1);
 	if (c->x)
 		c->ops->close(c->x);
 	c->x = NULL;
@@ -240,7 +242,7 @@ provider_start(struct indexer *ix, const char *name)
 	else
 		status = provider_open(c);
 	if (unusable(status))
-		status = provider_rebuild(c);
+		status = provider_rebuild(ix, c);
 	if (!status)
 		ix->n_consumers++;
 	return status;
@@ -306,6 +308,7 @@ disk_full(struct indexer *ix, const char *text)
 	if (ix->retry_at == 0)
 		log_warn("%s: retried once a second, reads go on, retention waits", text);
 	ix->retry_at = clock_mono() + RETRY_US;
+	indexer_count(ix, IC_SYNCS_FULL, 1);
 }
 
 /* One place for every failure of a provider: ALM_EAGAIN (go on from what is applied now),
@@ -321,7 +324,7 @@ provider_trouble(struct indexer *ix, struct consumer *c, int status, const char 
 		disk_full(ix, err_text());
 		return ALM_EFULL;
 	}
-	if (status == ALM_EIO || status == ALM_ENOMEM || provider_rebuild(c))
+	if (status == ALM_EIO || status == ALM_ENOMEM || provider_rebuild(ix, c))
 		return indexer_fail(ix, status, status == ALM_ENOMEM ? EXIT_TRANSIENT : EXIT_DATA);
 	return ALM_EAGAIN;
 }
@@ -386,9 +389,31 @@ consumers_apply(struct indexer *ix, const struct alm_batch *b)
 	return ALM_OK;
 }
 
+/* What a commit leaves behind: numbers for people, and how far retention may go. */
+static void
+synced(struct indexer *ix, uint64_t began)
+{
+	struct region_head *head = ix->env->self.head;
+
+	if (ix->retry_at)
+		log_notice("the indexes are written again");
+	ix->retry_at = 0;
+	if (ix->since_sync > 0) {
+		indexer_count(ix, IC_SYNCS, 1);
+		hist_add(&head->hist[IH_SYNC], clock_mono() - began);
+		atomic_store_explicit(&head->counter[IC_STATE_ROWS], store_rows(ix->store),
+		    memory_order_relaxed);
+		atomic_store_explicit(&head->counter[IC_STATE_SKIPPED], store_skipped(ix->store),
+		    memory_order_relaxed);
+	}
+	ix->since_sync = 0;
+	atomic_store_explicit(&head->page.index.synced, consumers_synced(ix), memory_order_release);
+}
+
 int
 consumers_sync(struct indexer *ix)
 {
+	uint64_t began = clock_mono();
 	int status;
 
 	for (uint32_t i = 0; i < ix->n_consumers; i++) {
@@ -405,12 +430,7 @@ consumers_sync(struct indexer *ix)
 	guard_leave();
 	if (status)
 		return store_trouble(ix, status);
-	if (ix->retry_at)
-		log_notice("the indexes are written again");
-	ix->retry_at = 0;
-	ix->since_sync = 0;
-	atomic_store_explicit(&ix->env->self.head->page.index.synced, consumers_synced(ix),
-	    memory_order_release);
+	synced(ix, began);
 	return ALM_OK;
 }
 
@@ -443,7 +463,7 @@ provider_revert(struct indexer *ix, struct consumer *c, uint64_t position)
 	if (status == ALM_OK && c->applied <= position)
 		return ALM_OK;
 	provider_fault(c, status ? status : ALM_EINTERNAL, "revert");
-	return provider_rebuild(c) ? indexer_fail(ix, ALM_ECORRUPT, EXIT_DATA) : ALM_OK;
+	return provider_rebuild(ix, c) ? indexer_fail(ix, ALM_ECORRUPT, EXIT_DATA) : ALM_OK;
 }
 
 int
@@ -498,7 +518,7 @@ consumers_mend(struct indexer *ix)
 		if (!c->damaged)
 			continue;
 		err_set(ALM_ECORRUPT, "a query found damage");
-		if (provider_rebuild(c))
+		if (provider_rebuild(ix, c))
 			return indexer_fail(ix, ALM_ECORRUPT, EXIT_DATA);
 	}
 	if (ix->store_damaged && store_rebuild(ix, "a query found damage"))

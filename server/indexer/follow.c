@@ -167,6 +167,8 @@ step(struct indexer *ix, uint64_t *pos, uint64_t visible)
 	status = consumers_apply(ix, view.batch);
 	if (status == ALM_OK) {
 		ix->since_sync += view.next - *pos;
+		indexer_count(ix, IC_BATCHES, 1);
+		indexer_count(ix, IC_BYTES, view.next - *pos);
 		*pos = view.next;
 	}
 	return status;

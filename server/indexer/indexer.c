@@ -27,6 +27,16 @@ indexer_fail(struct indexer *ix, int status, int exit_code)
 	return status;
 }
 
+void
+indexer_count(struct indexer *ix, uint32_t counter, uint64_t n)
+{
+	_Atomic uint64_t *c = &ix->env->self.head->counter[counter];
+
+	/* One writer: no need for an atomic addition. */
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
+	    memory_order_relaxed);
+}
+
 static void
 again_in(struct indexer *ix, uint64_t us)
 {
@@ -44,6 +54,7 @@ turn(struct indexer *ix)
 	if (ix->failed || ix->stopping)
 		return;
 	bell_disarm(&ix->bell);
+	indexer_count(ix, IC_TURNS, 1);
 	more = follow(ix, &did);
 	answered = answer_all(ix);
 	if (ix->failed)

@@ -13,6 +13,7 @@
 #ifndef ALM_INDEXER_INDEXER_H
 #define ALM_INDEXER_INDEXER_H
 
+#include "indexer/counters.h"
 #include "ipc/message.h"
 #include "main/role.h"
 #include "module/module.h"
@@ -116,6 +117,9 @@ void follow_end(struct indexer *);
 uint32_t answer_all(struct indexer *);
 /* 1 if a query could be answered now. */
 int answer_waiting(struct indexer *);
+
+/* indexer.c: count */
+void indexer_count(struct indexer *, uint32_t counter, uint64_t n);
 
 /* indexer.c: leave, with err_text() as the reason. Returns status. */
 int indexer_fail(struct indexer *, int status, int exit_code);

@@ -3,6 +3,7 @@
  * its own table. */
 #include <config.h>
 
+#include "indexer/counters.h"
 #include "ledger/counters.h"
 #include "worker/worker.h"
 
@@ -21,6 +22,8 @@ static const struct named hists[] = {WORKER_HISTS(X)};
 #define X(id_, name_, doc_) {name_},
 static const struct named ledger_counters[] = {LEDGER_COUNTERS(X)};
 static const struct named ledger_hists[] = {LEDGER_HISTS(X)};
+static const struct named indexer_counters[] = {INDEXER_COUNTERS(X)};
+static const struct named indexer_hists[] = {INDEXER_HISTS(X)};
 #undef X
 
 static json_int_t
@@ -165,7 +168,8 @@ stats(struct worker *w)
 		json_object_set_new(o, "ledger", role_stats(w->ledger.peer, ledger_counters,
 		    LC_COUNT, ledger_hists, LH_COUNT));
 	if (w->indexer.peer)
-		json_object_set_new(o, "indexer", role_stats(w->indexer.peer, NULL, 0, NULL, 0));
+		json_object_set_new(o, "indexer", role_stats(w->indexer.peer, indexer_counters,
+		    IC_COUNT, indexer_hists, IH_COUNT));
 	for (slot = 1; slot <= w->env->workers && slot <= WORKERS_MAX; slot++) {
 		const struct region_head *head = slot == w->env->slot ?
 		    w->self : w->peer[PEER_WORKER(slot)].head;
