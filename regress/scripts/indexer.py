@@ -143,6 +143,36 @@ def state_that_the_log_cannot_give_back():
         node.stop()
 
 
+def a_log_that_lost_its_end():
+    """The operator accepts a loss: what was built from the lost part must not be seen any more."""
+    with Node({"indexers": {"plugins": "queue,key"}}) as node:
+        node.run("topic", "create", "t", "--queues", "1", check=True)
+        for part in range(10):
+            publish(node, "t", LINES[part * 300:part * 300 + 300], "--key", f"k{part}")
+        node.run("topic", "create", "late", check=True)
+        node.stop()
+        for name in os.listdir(data(node, "log")):
+            with open(data(node, "log", name), "r+b") as f:
+                at = f.read().find(b"line 2000")
+                if at >= 0:
+                    f.seek(at)
+                    f.write(b"LINE")
+        refused = node.try_start()
+        tap.isnt(refused.rc, 0, "a damaged log is refused")
+        node.args = ["--accept-data-loss"]
+        node.start()
+        out = node.run("sub", "t", "--from", "start", "--idle", "1s", check=True).stdout.splitlines()
+        tap.ok(0 < len(out) <= 2000 and out == LINES[:len(out)], f"{len(out)} messages are left, in order")
+        tap.is_(node.run("-o", "jsonl", "msg", "find", "t", "--key", "k9").stdout, "", "nothing lost is found by key")
+        publish(node, "t", ["new"], "--key", "new")
+        again = node.run("sub", "t", "--from", "start", "--count", len(out) + 1, check=True).stdout.splitlines()
+        tap.is_(again, LINES[:len(out)] + ["new"], "new messages follow what is left")
+        tap.is_(len(node.run("-o", "jsonl", "msg", "find", "t", "--key", "new").stdout.splitlines()), 1,
+                "and are found by key")
+        if tap.failures():
+            tap.note(node.log())
+
+
 def quiet_when_idle():
     with Node() as node:
         node.run("topic", "create", "t", check=True)
@@ -162,4 +192,5 @@ def quiet_when_idle():
 derived_data()
 offsets_of_a_deleted_topic()
 state_that_the_log_cannot_give_back()
+a_log_that_lost_its_end()
 quiet_when_idle()
