@@ -141,7 +141,7 @@ def main():
     out.close()
     import json
     try:
-        published = json.loads(pub_out.decode()).get("acked", 0)
+        published = json.loads(pub_out.decode()).get("published", 0)
     except ValueError:
         published = 0
     got = open(out_path, "rb").read().split(b"\n")
