@@ -265,6 +265,16 @@ start_ready(const char *mode)
 	return pid;
 }
 
+/* What a file holds, as far as it fits. */
+static void
+copy_file(const char *path, char *out, size_t cap)
+{
+	size_t n = strnlen(read_file(path), cap - 1);
+
+	memcpy(out, contents, n);
+	out[n] = 0;
+}
+
 /* Pid of a role by its title among the children of the manager. */
 static pid_t
 pid_of(pid_t manager, const char *title)
@@ -272,14 +282,14 @@ pid_of(pid_t manager, const char *title)
 	char path[64], text[128], children[256];
 
 	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)manager, (int)manager);
-	snprintf(children, sizeof children, "%s", read_file(path));
+	copy_file(path, children, sizeof children);
 	for (char *at = children, *end; *at; at = end) {
 		long pid = strtol(at, &end, 10);
 
 		if (end == at)
 			break;
 		snprintf(path, sizeof path, "/proc/%ld/cmdline", pid);
-		snprintf(text, sizeof text, "%s", read_file(path));
+		copy_file(path, text, sizeof text);
 		if (strcmp(text, title) == 0)
 			return (pid_t)pid;
 		end += strspn(end, " \n");
