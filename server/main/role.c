@@ -1,4 +1,4 @@
-/* main/role.c - what surrounds a role: its control socket, heartbeat and exit, and the start of a
+/* main/role.c - what surrounds a role: its control socket, first heartbeat and exit, and the start of a
  * role process from inherited descriptors.
  *
  * Everything here runs on the role's own loop and thread.  A role learns of the world only
@@ -21,11 +21,9 @@
 #include "main/roles.h"
 #include "manager/check.h"
 
-#define HEARTBEAT_SECONDS 1
-
 struct role_priv {
 	const struct role_ops *ops;
-	struct event *control, *beat, *term;
+	struct event *control, *term;
 	int exit_code, exited, started, stopping;
 	struct config **reloaded; /* snapshots handed to the role stay valid until it ends */
 	uint32_t n_reloaded;
@@ -139,15 +137,6 @@ on_control(evutil_socket_t sock, short what, void *arg)
 }
 
 static void
-on_beat(evutil_socket_t sock, short what, void *arg)
-{
-	struct role_env *env = arg;
-
-	(void)sock, (void)what;
-	atomic_store_explicit(&env->self.head->heartbeat, clock_mono(), memory_order_relaxed);
-}
-
-static void
 on_term(evutil_socket_t sig, short what, void *arg)
 {
 	(void)sig, (void)what;
@@ -157,16 +146,14 @@ on_term(evutil_socket_t sig, short what, void *arg)
 static int
 attach(struct role_env *env, struct role_priv *p)
 {
-	struct timeval tv = {HEARTBEAT_SECONDS, 0};
-
 	p->control = event_new(env->base, env->manager_fd, EV_READ | EV_PERSIST, on_control, env);
-	p->beat = event_new(env->base, -1, EV_PERSIST, on_beat, env);
-	if (!p->control || !p->beat || event_add(p->control, NULL) != 0 || event_add(p->beat, &tv) != 0)
+	if (!p->control || event_add(p->control, NULL) != 0)
 		return err_set(ALM_ENOMEM, "out of memory");
 	if (!env->fused)
 		check_obituary(env->self.head->obituary, sizeof env->self.head->obituary);
 	atomic_store(&env->self.head->pid, (uint64_t)getpid());
-	on_beat(-1, 0, env);
+	/* The first beat; the role's own timer of a second goes on with it. */
+	atomic_store_explicit(&env->self.head->heartbeat, clock_mono(), memory_order_relaxed);
 	return ALM_OK;
 }
 
@@ -202,8 +189,6 @@ role_finish(struct role_env *env)
 		p->ops->end(env);
 	if (p->control)
 		event_free(p->control);
-	if (p->beat)
-		event_free(p->beat);
 	if (p->term)
 		event_free(p->term);
 	for (uint32_t i = 0; i < p->n_reloaded; i++)
