@@ -7,7 +7,7 @@
  *
  * Threads: one client object belongs to one thread at a time; the library starts no thread and
  * keeps no global state but the calling thread's last connect error.  Callbacks run inside calls
- * on their own client, never at other times.  In a callback only alm_publish_async, alm_commit_async
+ * on their own client, never at other times.  In a callback only alm_publish_async, alm_commit_async,
  * alm_fetch_async and reading functions may be called; a blocking call there fails with ALM_EBUSY.
  *
  * Blocking calls end at the client's timeout (alm_set_timeout) with ALM_ETIMEOUT.  Every function
@@ -65,8 +65,8 @@ struct alm_options { /* append only; alm_options_init sets size and the defaults
 
 ALM_CLIENT_API void alm_options_init(struct alm_options *);
 
-/* Connect; returns once a server has said WELCOME, or with the last error when all servers were
- * tried for timeout_ms.  On failure *out is NULL and alm_error(NULL) has the text. */
+/* Connect; returns once a server has said WELCOME, or with the last error when each server was tried
+ * once or timeout_ms is over.  On failure *out is NULL and alm_error(NULL) has the text. */
 ALM_CLIENT_API int alm_connect(const struct alm_options *, struct alm_client **out);
 /* Close.  Does not wait: whatever is unacknowledged gets its callback with ALM_ECLOSED (flush first).
  * Frees subscriptions too.  NULL is fine. Not from a callback. */

@@ -69,8 +69,8 @@ struct alm_append { /* append only */
 #define ALM_DONE_ADMIN 6u   /* data: JSON text */
 #define ALM_DONE_TIMER 7u
 
-/* Bytes of the log, whole records back to back, all from one batch. pin keeps them valid: give it to write_pinned, or
- * it ends with the call of done(). */
+/* Bytes of the log, whole records back to back, all from one batch. pin keeps them valid: give it
+ * to write_pinned, or it ends with the call of done(). */
 struct alm_chunk { /* frozen */
 	const void *data;
 	uint64_t len;
