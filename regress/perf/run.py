@@ -289,6 +289,7 @@ def main():
     ap.add_argument("--dir", default="/var/tmp")
     ap.add_argument("--json")
     args = ap.parse_args()
+    args.root, args.tools = os.path.abspath(args.root), os.path.abspath(args.tools)
     bench = Bench(args)
     parts = {"throughput": throughput, "latency": latency, "catch_up": catch_up, "memory": memory}
     for name in args.only.split(","):
