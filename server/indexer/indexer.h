@@ -22,7 +22,7 @@
 #define PROVIDERS_MAX 8u
 #define SLICE_US 2000u                /* of applying, before queries get their turn */
 #define NAP_US 1000u                  /* between two looks at a busy log */
-#define SYNC_BYTES (64ull << 20)      /* of log in one transaction */
+#define SYNC_BYTES (256ull << 20)     /* of log in one transaction */
 #define SYNC_ROWS 8192u               /* of the state store in one transaction: bounds its memory */
 #define RETRY_US 1000000u
 #define START_US 10000u               /* between two looks at a ledger that is not ready */

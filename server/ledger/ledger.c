@@ -88,6 +88,7 @@ ledger_turn(struct ledger *l)
 		return;
 	bell_disarm(&l->bell);
 	count(l, LC_TURNS, 1);
+	retain_look(l);
 	for (uint32_t i = 0; i < PASSES_MAX; i++) {
 		if (pass(l) || spin(l))
 			continue;

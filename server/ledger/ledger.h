@@ -22,7 +22,7 @@
 
 #define BATCHES 5u               /* one gathers, four wait or are written */
 #define CONDITIONS_MAX 1024u     /* of one group */
-#define CHECKPOINT_EVERY (64ull << 20) /* bytes of log */
+#define CHECKPOINT_EVERY (256ull << 20) /* bytes of log */
 #define CNS_EVENTS_MAX 16u
 #define CNS_OUTS (ALM_CNS_OUT_MIN + CNS_EVENTS_MAX)
 
@@ -92,6 +92,7 @@ struct ledger {
 	uint64_t durable, committed, visible, first, first_index, catalogue_end;
 	uint64_t visible_time;   /* log time of the newest visible batch */
 	uint64_t retain_pending; /* position proposed, 0: none */
+	uint64_t retain_looked;  /* visible at the last look */
 	uint32_t release_due;    /* `first` moved: give space back when the writer is idle */
 
 	/* space */
@@ -173,6 +174,7 @@ void commit_publish(struct ledger *);
 
 /* retain.c */
 void retain_tick(struct ledger *);
+void retain_look(struct ledger *); /* the same, if enough was written since the last time */
 void retain_committed(struct ledger *, const struct alm_retain *);
 void retain_release(struct ledger *); /* writer idle */
 

@@ -1,9 +1,10 @@
 /* ledger/retain.c - let go of the oldest part of the log.  Ledger's loop thread.
  *
- * Once a second: if the log exceeds retention.bytes or its oldest segment is older than
- * retention.time, a RETAIN record joins the next batch.  It moves by whole segments, so that not
- * every second writes one, and never past the newest checkpoint file, what the indexer has synced,
- * or visible.  The begin moves when RETAIN is committed; space is given back between two writes. */
+ * Once a second, and whenever a quarter of a segment has been written, so that on a busy node space
+ * comes back as fast as it is used and is written again while it is warm: if the log exceeds
+ * retention.bytes or its oldest segment is older than retention.time, a RETAIN record joins the next
+ * batch.  It moves by whole segments, so that not every look writes one, and never past the newest
+ * checkpoint file, what the indexer has synced, or visible.  The begin moves when RETAIN is committed; space is given back between two writes. */
 #include <stdatomic.h>
 
 #include "ledger/ledger.h"
@@ -76,6 +77,7 @@ retain_tick(struct ledger *l)
 	const uint64_t segment = l->space.segment > 0 ? l->space.segment : 1;
 	uint64_t target, size, limit;
 
+	l->retain_looked = l->visible;
 	if (l->role != ALM_CNS_LEADER || l->retain_pending != 0 || l->rebuild || l->stopping)
 		return;
 	target = by_time(l, segment);
@@ -91,6 +93,13 @@ retain_tick(struct ledger *l)
 		target = limit;
 	if (target >= l->first + segment)
 		propose(l, target);
+}
+
+void
+retain_look(struct ledger *l)
+{
+	if (l->visible - l->retain_looked >= l->space.segment / 4)
+		retain_tick(l);
 }
 
 void
