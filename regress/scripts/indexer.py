@@ -186,7 +186,7 @@ def quiet_when_idle():
         time.sleep(2)
         before = switches()
         time.sleep(4)
-        tap.ok(switches() - before <= 8, "an idle indexer wakes up once a second")
+        tap.ok(switches() - before <= 5, "an idle indexer wakes up once a second")
 
 
 derived_data()

@@ -57,6 +57,10 @@ follow_ledger(struct indexer *ix, int fd)
 		return;
 	}
 	ix->ctl = &ix->ledger.head->page.control;
+	/* There is no ring between us, but the ledger must see whose pin it reads: without that it
+	 * takes every position for held and never recycles a segment. */
+	atomic_store_explicit(&ix->env->self.head->ring[PEER_LEDGER].peer_generation,
+	    ix->ledger.head->generation, memory_order_release);
 }
 
 /* Say once a second what keeps the log from being followed. */
