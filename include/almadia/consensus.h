@@ -50,7 +50,9 @@ struct alm_cns_boot { /* append only: what survived, from the store */
 	uint64_t frontier;              /* index known committed */
 	uint64_t damaged_from;          /* lowest damaged index, 0: none */
 	const struct alm_cns_run *runs;
-	struct alm_slice config;        /* newest CONFIG record's bytes, if any */
+	struct alm_slice config;        /* bytes of the newest CONFIG records, oldest first: the last
+	                                 * committed one and all after it, since a truncation may bring
+	                                 * an earlier one back */
 };
 
 /* Events. Fields a..d by kind. */

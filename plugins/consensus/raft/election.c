@@ -147,13 +147,22 @@ count_prevotes(struct step *s)
 		start_vote(s);
 }
 
+/* A voter; or a member that a configuration not yet committed leaves out: it may hold entries that
+ * the others need (Ongaro 4.2.2), and leaves once the change is committed. */
+static int
+may_campaign(const struct raft *r)
+{
+	return (is_voter(r, r->self) || conf_active(r)->index > r->commit) && r->damaged_from == 0 &&
+	    !r->fatal && r->role != ALM_CNS_LEADER;
+}
+
 void
 campaign_start(struct step *s, uint32_t transfer)
 {
 	struct raft *r = s->r;
 
 	election_reset(r);
-	if (!is_voter(r, r->self) || r->damaged_from != 0 || r->fatal || r->role == ALM_CNS_LEADER)
+	if (!may_campaign(r))
 		return;
 	r->transfer_campaign = transfer;
 	if (transfer) {

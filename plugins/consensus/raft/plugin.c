@@ -63,11 +63,12 @@ raft_boot(void *state, const struct alm_cns_boot *b)
 	r->n_runs = b->n_runs;
 	if (r->last >= r->first && term_at(r, r->last) != b->last_term)
 		return ALM_ECORRUPT;
-	if (b->config.len > 0) {
-		if (conf_decode(b->config, &c) != ALM_OK)
+	for (uint64_t at = 0; at < b->config.len; at += sizeof c) {
+		struct alm_slice one = {(const char *)b->config.data + at, sizeof c};
+
+		if (b->config.len - at < sizeof c || conf_decode(one, &c) != ALM_OK)
 			return ALM_ECORRUPT;
-		r->conf[0] = c;
-		r->n_confs = 1;
+		conf_push(r, &c);
 	}
 	r->n_peers = 0;
 	conf_settle(r);
