@@ -190,21 +190,35 @@ check_boot(struct sim *s, struct node *n)
 		sim_fail(s, "S23: node %lu forgot term or log at its start", n->id);
 }
 
+static void
+trace_node(struct sim *s, uint32_t i)
+{
+	const struct raft *r = s->node[i].state;
+	const struct conf *c = conf_active(r);
+
+	sim_trace(s, "node %u: up %u role %u term %lu last %lu commit %lu conf %lu joint %u", i, s->node[i].up,
+	    r->role, r->term, r->last, r->commit, c->index, c->joint);
+	for (uint32_t k = 0; k < c->n; k++)
+		sim_trace(s, "    member %lu flags %u", c->m[k].id, c->m[k].flags);
+}
+
+static int
+is_voter_of(const struct conf *c, uint64_t id)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->m[i].id == id)
+			return (c->m[i].flags & CONF_NEW) != 0;
+	return 0;
+}
+
 /* After the healthy time: a leader, everything alike, and commits going on (L1-L3). */
 void
 check_end(struct sim *s)
 {
 	const struct node *leader = NULL;
 
-	for (uint32_t i = 1; i <= s->n_nodes; i++) {
-		const struct raft *r = s->node[i].state;
-		const struct conf *c = conf_active(r);
-
-		sim_trace(s, "node %u: up %u role %u term %lu last %lu commit %lu conf %lu joint %u", i, s->node[i].up,
-		    r->role, r->term, r->last, r->commit, c->index, c->joint);
-		for (uint32_t k = 0; k < c->n; k++)
-			sim_trace(s, "    member %lu flags %u", c->m[k].id, c->m[k].flags);
-	}
+	for (uint32_t i = 1; i <= s->n_nodes; i++)
+		trace_node(s, i);
 	for (uint32_t i = 1; i <= s->n_nodes; i++)
 		if (s->node[i].up && s->node[i].role == ALM_CNS_LEADER &&
 		    (leader == NULL || s->node[i].role_term > leader->role_term))
@@ -213,6 +227,8 @@ check_end(struct sim *s)
 		sim_fail(s, "L1: no leader after the faults ended");
 	if (s->committed[s->n_committed].term != leader->role_term || leader->last - leader->commit > 16)
 		sim_fail(s, "L2: leader %lu commits nothing new", leader->id);
+	if (active(leader)->joint || !is_voter_of(active(leader), leader->id))
+		sim_fail(s, "L6: a change of members never ended, or leader %lu does not belong", leader->id);
 	for (uint32_t i = 0; i < active(leader)->n; i++) {
 		const struct node *n = &s->node[active(leader)->m[i].id];
 

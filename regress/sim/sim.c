@@ -263,7 +263,7 @@ fault(struct sim *s)
 	schedule(s, s->now + 1 + rnd(s, 600000), AT_FAULT, 0, 0, 0, 0, NULL);
 	if (!s->faults_on)
 		return;
-	switch (rnd(s, 8)) {
+	switch (rnd(s, 9)) {
 	case 0:
 	case 1:
 		if (n->up)
@@ -286,6 +286,11 @@ fault(struct sim *s)
 	case 6:
 		step_node(s, n, &ev, 1);
 		break;
+	case 7: /* its disk is full, or has room again */
+		ev.kind = ALM_EV_CAPACITY;
+		ev.a = rnd(s, 2);
+		step_node(s, n, &ev, 1);
+		break;
 	default:
 		if (s->n_members > 2 && rnd(s, 3) == 0)
 			change_members(s);
@@ -293,6 +298,15 @@ fault(struct sim *s)
 			s->sync_mean = 50u << rnd(s, 12);
 		break;
 	}
+}
+
+static void
+make_room(struct sim *s)
+{
+	struct alm_cns_event ev = {.kind = ALM_EV_CAPACITY};
+
+	for (uint32_t i = 1; i <= s->n_nodes; i++)
+		step_node(s, &s->node[i], &ev, 1);
 }
 
 static void
@@ -428,6 +442,7 @@ sim_run(struct sim *s, uint64_t seed, uint64_t max_events)
 			end_at = s->now + 8000000;
 			memset(s->cut, 0, sizeof s->cut);
 			s->delay_mean = s->sync_mean = 200;
+			make_room(s);
 			sim_trace(s, "healed");
 		}
 		if (s->now > end_at) {

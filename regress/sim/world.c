@@ -125,12 +125,12 @@ node_boot(struct sim *s, struct node *n)
 }
 
 static void
-net_schedule(struct sim *s, const struct packet *p, uint64_t bytes)
+net_schedule(struct sim *s, const struct packet *p, uint64_t bytes, uint64_t late)
 {
 	struct packet *copy = malloc(bytes);
 
 	memcpy(copy, p, bytes);
-	schedule(s, s->now + 20 + rnd(s, 2 * s->delay_mean), AT_DELIVER, (uint32_t)p->to, 0, 0, 0, copy);
+	schedule(s, s->now + 20 + rnd(s, 2 * s->delay_mean) + late, AT_DELIVER, (uint32_t)p->to, 0, 0, 0, copy);
 }
 
 /* A SEND output: attach the entries it names as they are now and put it on the wire. */
@@ -158,9 +158,9 @@ net_send(struct sim *s, struct node *n, const struct alm_cns_out *o)
 	memcpy(&p->wire, o->data.data, o->data.len);
 	if (n_entries)
 		memcpy(p->entry, &n->log[o->b], n_entries * sizeof p->entry[0]);
-	net_schedule(s, p, bytes);
-	if (chance(s, s->duplicate))
-		net_schedule(s, p, bytes);
+	net_schedule(s, p, bytes, 0);
+	if (chance(s, s->duplicate)) /* again at once, or when the world has moved on */
+		net_schedule(s, p, bytes, rnd(s, 2) ? 0 : rnd(s, 4000000));
 	free(p);
 }
 

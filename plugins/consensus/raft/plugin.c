@@ -131,14 +131,13 @@ static void
 raft_status(const void *state, struct alm_cns_status *out)
 {
 	const struct raft *r = state;
+	struct alm_cns_status st = {.size = out->size, .term = r->term, .leader = r->leader,
+	    .commit = r->commit, .last_index = r->last, .durable_index = r->durable,
+	    .elections = r->elections};
 
-	out->role = r->role == ALM_CNS_LEADER && !r->announced ? ALM_CNS_CANDIDATE : r->role;
-	out->term = r->term;
-	out->leader = r->leader;
-	out->commit = r->commit;
-	out->last_index = r->last;
-	out->durable_index = r->durable;
-	out->elections = r->elections;
+	st.role = r->role == ALM_CNS_LEADER && !r->announced ? ALM_CNS_CANDIDATE : r->role;
+	/* A core older than this provider knows fewer fields. */
+	memcpy(out, &st, out->size < sizeof st ? out->size : sizeof st);
 }
 
 static const struct alm_consensus_ops_v0 ops = {
