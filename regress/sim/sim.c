@@ -292,8 +292,9 @@ fault(struct sim *s)
 		step_node(s, n, &ev, 1);
 		break;
 	default:
-		if (s->n_members > 2 && rnd(s, 3) == 0)
-			change_members(s);
+		if (s->n_members > 2 && rnd(s, 2) == 0) /* often a second while the first is open */
+			for (uint64_t times = 1 + rnd(s, 3); times > 0; times--)
+				change_members(s);
 		else
 			s->sync_mean = 50u << rnd(s, 12);
 		break;
