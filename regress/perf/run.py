@@ -170,7 +170,8 @@ class Bench:
 
 
 # Retention so small that the log cycles through recycled segments within one run.
-RECYCLE = "[storage segment]\nsegment_size = 256m\nspare_segments = 2\n[retention]\nbytes = 1g\n"
+# The log is then as large as the ceiling's file.
+RECYCLE = "[storage segment]\nsegment_size = 64m\nspare_segments = 2\n[retention]\nbytes = 640m\n"
 
 
 def cycle_log(bench, server):

@@ -147,5 +147,6 @@ retain_release(struct ledger *l)
 		log_warn("could not give back space before position %llu in %s: %s",
 		    (unsigned long long)l->first, l->log_dir, err_text());
 	l->store_ops->reader_trim(l->reader, l->first);
+	helper_kick(&l->prepare); /* what is not reused is removed there */
 	l->space_due = 1;
 }

@@ -1,5 +1,6 @@
 /* pool.c - files that wait to become segments: zeroed ahead of need by the helper thread, or given
- * back by release.  `lock` guards the pool; whoever takes a spare owns its file.
+ * back by release; and those that wait to be removed.  `lock` guards both; whoever takes one owns
+ * its file.
  *
  * New files grow from first_segment_size to segment_size, so that a new node starts at once and a
  * small one stays small. */
@@ -127,6 +128,55 @@ seg_pool_clear(struct alm_store *st)
 	return rc < 0 ? seg_fatal(st, "remove", name, -rc) : ALM_OK;
 }
 
+/* Take a segment out of the log without the work of freeing it, which takes longer the more of it is
+ * cached: under a temporary name it is prepare's to remove, or recovery's. */
+static int
+doom(struct alm_store *st, const struct seg *s, uint64_t id)
+{
+	char name[SEG_NAME_MAX], to[SEG_NAME_MAX];
+	uint32_t full;
+	int rc;
+
+	pthread_mutex_lock(&st->lock);
+	full = st->n_doomed == SEG_POOL_MAX;
+	pthread_mutex_unlock(&st->lock);
+	if (full)
+		return seg_unlink(st, s->first);
+	seg_name(name, s->first, "idx");
+	rc = seg_io->unlink(st->dir, name);
+	if (rc < 0 && rc != -ENOENT)
+		return seg_fatal(st, "remove", name, -rc);
+	seg_name(name, s->first, "seg");
+	seg_spare_name(to, id, "tmp");
+	rc = seg_io->rename(st->dir, name, to);
+	if (rc < 0)
+		return seg_fatal(st, "remove", name, -rc);
+	pthread_mutex_lock(&st->lock);
+	st->doomed[st->n_doomed++] = id;
+	pthread_mutex_unlock(&st->lock);
+	return ALM_OK;
+}
+
+int
+seg_bury_one(struct alm_store *st)
+{
+	char name[SEG_NAME_MAX];
+	uint64_t id = 0;
+	uint32_t found;
+
+	pthread_mutex_lock(&st->lock);
+	found = st->n_doomed > 0;
+	if (found)
+		id = st->doomed[--st->n_doomed];
+	pthread_mutex_unlock(&st->lock);
+	if (!found)
+		return 0;
+	seg_spare_name(name, id, "tmp");
+	if (seg_io->unlink(st->dir, name) < 0)
+		st->host->log(st->host, ALM_LOG_WARN, "could not remove %s; the next start will", name);
+	return 1;
+}
+
 int
 seg_give_back(struct alm_store *st, const struct seg *s, int reusable)
 {
@@ -140,7 +190,7 @@ seg_give_back(struct alm_store *st, const struct seg *s, int reusable)
 	spare.id = st->next_spare++;
 	pthread_mutex_unlock(&st->lock);
 	if (!reusable || have >= st->spares_max || s->size < st->segment_size)
-		return seg_unlink(st, s->first);
+		return doom(st, s, spare.id);
 	seg_name(name, s->first, "idx");
 	rc = seg_io->unlink(st->dir, name);
 	if (rc < 0 && rc != -ENOENT)
@@ -202,6 +252,8 @@ seg_prepare(struct alm_store *st)
 
 	if (st->flags & ALM_OPEN_READONLY || st->damaged)
 		return 0;
+	if (seg_bury_one(st))
+		return 1;
 	if (st->making_fd < 0 && !making_begin(st))
 		return 0;
 	part = st->making_size - st->making_done;

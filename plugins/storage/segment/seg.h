@@ -81,9 +81,11 @@ struct alm_store {
 	struct seg_meta meta;
 	int meta_fd;
 
-	pthread_mutex_t lock;   /* pool, next_spare, next_size; durable */
+	pthread_mutex_t lock;   /* pool, doomed, next_spare, next_size; durable */
 	struct seg_spare pool[SEG_POOL_MAX];
 	uint32_t n_pool;
+	uint64_t doomed[SEG_POOL_MAX]; /* numbers of .tmp files to remove */
+	uint32_t n_doomed;
 	uint64_t next_spare;    /* number of the next spare file */
 	uint64_t next_size;     /* size of the next new file */
 
@@ -142,6 +144,8 @@ int seg_pool_take(struct alm_store *, uint64_t need, struct seg_spare *out);
 int seg_pool_clear(struct alm_store *); /* remove them all */
 /* A released segment becomes a spare if it is reusable and wanted, else it is removed. */
 int seg_give_back(struct alm_store *, const struct seg *, int reusable);
+/* Remove one file that release left: 1, or 0 if there is none. */
+int seg_bury_one(struct alm_store *);
 
 /* idx.c */
 /* Write the durable rows that wait. */

@@ -14,7 +14,7 @@ static const struct alm_setting settings[] = {
     {.name = "spare_segments", .def = "1", .type = ALM_SET_INT, .scope = ALM_SCOPE_BOOT,
 	.min = 0, .max = 16,
 	.doc = "zeroed segments kept ready ahead of need"},
-    {.name = "recycle_max", .def = "4", .type = ALM_SET_INT, .scope = ALM_SCOPE_BOOT,
+    {.name = "recycle_max", .def = "8", .type = ALM_SET_INT, .scope = ALM_SCOPE_BOOT,
 	.min = 0, .max = 32,
 	.doc = "released segments kept for reuse; more are removed"},
     {.name = "max_unsynced", .def = "64m", .type = ALM_SET_SIZE, .scope = ALM_SCOPE_BOOT,

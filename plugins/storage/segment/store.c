@@ -46,6 +46,8 @@ store_free(struct alm_store *st)
 		seg_spare_name(name, st->making_id, "tmp");
 		seg_io->unlink(st->dir, name);
 	}
+	while (seg_bury_one(st))
+		continue;
 	if (st->meta_fd >= 0)
 		seg_io->close(st->meta_fd);
 	if (st->dir >= 0)
