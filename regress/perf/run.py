@@ -256,6 +256,84 @@ def catch_up(bench):
     ours.stop()
 
 
+def mixed(bench):
+    """Publishers while one consumer reads a backlog of 1 GiB, against publishers alone."""
+    a = bench.args
+    ours = Almadia(bench.work()).start(a.root, a.mode)
+    bench.load(ours, "fill", size=1024, conns=16, window=256, count=(1 << 30) // 1024, secs=120, topic="backlog")
+    alone = bench.median_rates({"ours": ours}, "pub", size=1024, conns=16, window=64, secs=a.secs, topic="live")["ours"]
+    cmd = [f"{a.tools}/regress/perf/{ours.driver}", "drain", f"127.0.0.1:{ours.port}", "topic=backlog",
+           f"count={(1 << 30) // 1024}"]
+    reads = []
+    reader = subprocess.Popen(["sh", "-c", f"while :; do {' '.join(cmd)}; done"], stdout=subprocess.PIPE, text=True,
+                              start_new_session=True)
+    busy = bench.load(ours, "pub", size=1024, conns=16, window=64, secs=a.secs, topic="live")["ack_s"]
+    os.killpg(reader.pid, signal.SIGKILL)
+    for line in reader.communicate()[0].splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            reads.append(json.loads(line)["recv_MBs"])
+    rate = f"reads {statistics.median(reads):,.0f} MB/s" if reads else "no read ended"
+    bench.row("publish 1024 B while a backlog is read without pause", f"{busy:,.0f}/s", f"alone {alone:,.0f}/s",
+              f"{busy / alone:.2f}", ">= 0.70", busy >= 0.7 * alone)
+    bench.row("  the reads meanwhile", rate, "", "", "", None)
+    ours.stop()
+
+
+def end_to_end(bench):
+    a = bench.args
+    work = bench.work()
+    disk = json.loads(subprocess.run([f"{a.root}/bin/almadia", "bench", "disk", work, "--rounds", "2000", "-o", "json"],
+                                     capture_output=True, text=True, check=True).stdout)
+    disk_p99 = next(r["p99"] for r in disk if r["size"] == 4096 and r["space"] == "recycled")
+    loop_p99 = json.loads(subprocess.run([f"{a.tools}/regress/perf/loopback", "10000"], capture_output=True, text=True,
+                                         check=True).stdout)["p99"]
+    goal = 2 * disk_p99 + 4 * loop_p99
+    ours = Almadia(work).start(a.root, a.mode, extra=RECYCLE)
+    got = statistics.median(bench.load(ours, "e2e", size=1024, conns=4, window=256, rate=5000, secs=max(a.secs, 5))["e2e"]["p99"]
+                            for _ in range(a.rounds))
+    bench.row("end to end, 5,000/s of 1 KiB, p99", f"{got:.0f} us", f"disk {disk_p99:.0f}, loop {loop_p99:.0f} us",
+              f"{got / goal:.2f}", f"<= {goal:.0f} us", got <= goal)
+    ours.stop()
+
+
+def first_ack(bench):
+    """From exec to the first ack on an empty log, and from a restart after kill -9 of the whole node."""
+    a = bench.args
+
+    def start_and_publish(server):
+        began = time.monotonic()
+        server.proc = subprocess.Popen([f"{a.root}/sbin/almadiad", "-c", os.path.join(server.work, "almadia.conf")],
+                                       stdout=server.log, stderr=server.log)
+        while True:
+            got = subprocess.run([f"{a.root}/bin/almadia", "-s", f"127.0.0.1:{server.port}", "topic", "create",
+                                  f"t{int(began * 1e6)}"], capture_output=True)
+            if got.returncode == 0:
+                return (time.monotonic() - began) * 1000
+
+    took = []
+    for _ in range(5):
+        server = Almadia(bench.work()).start(a.root, a.mode)
+        server.stop()
+        shutil.rmtree(os.path.join(server.work, "data"))
+        took.append(start_and_publish(server))
+        server.stop()
+    bench.row("start with an empty log to the first ack", f"{statistics.median(took):.0f} ms", "", "", "< 100 ms",
+              statistics.median(took) < 100)
+    gib = a.recovery_gib
+    server = Almadia(bench.work()).start(a.root, a.mode)
+    bench.load(server, "fill", size=8192, conns=16, window=64, count=gib * (1 << 30) // 8192, secs=600)
+    took = []
+    for _ in range(3):
+        bench.load(server, "pub", size=1024, conns=4, window=64, secs=1, topic="more")
+        for pid in reversed(tree(server.proc.pid)):
+            os.kill(pid, signal.SIGKILL)
+        server.proc.wait()
+        took.append(start_and_publish(server))
+    bench.row(f"kill -9 with a log of {gib} GiB to the next ack", f"{max(took):.0f} ms", "worst of 3", "", "< 2000 ms",
+              max(took) < 2000)
+    server.stop()
+
+
 def memory(bench):
     ours = Almadia(bench.work()).start(bench.args.root, bench.args.mode)
     time.sleep(2)
@@ -283,16 +361,18 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--root", required=True, help="installed tree")
     ap.add_argument("--tools", required=True, help="build directory with regress/perf programs")
-    ap.add_argument("--only", default="throughput,latency,catch_up,memory")
+    ap.add_argument("--only", default="throughput,latency,catch_up,mixed,end_to_end,first_ack,memory")
     ap.add_argument("--mode", default="processes")
     ap.add_argument("--secs", type=float, default=4)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--dir", default="/var/tmp")
+    ap.add_argument("--recovery-gib", type=int, default=10)
     ap.add_argument("--json")
     args = ap.parse_args()
     args.root, args.tools = os.path.abspath(args.root), os.path.abspath(args.tools)
     bench = Bench(args)
-    parts = {"throughput": throughput, "latency": latency, "catch_up": catch_up, "memory": memory}
+    parts = {"throughput": throughput, "latency": latency, "catch_up": catch_up, "mixed": mixed,
+             "end_to_end": end_to_end, "first_ack": first_ack, "memory": memory}
     for name in args.only.split(","):
         parts[name](bench)
     if args.json:

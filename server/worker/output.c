@@ -13,6 +13,8 @@
 
 #define IOV_MAX_ 64
 #define SENDS_MAX 8         /* sendmsg calls for a connection in one turn */
+#define TURN_BYTES (256u << 10) /* sent to one connection in one turn: a reader of a long backlog must
+                                 * not keep publishers waiting */
 #define BLOCKS_KEPT 256u    /* free blocks that a worker keeps */
 #define COPY_BELOW 1024u    /* log slices below this are copied: cheaper than a piece and a pin */
 
@@ -230,9 +232,10 @@ sent(struct alm_conn *c, uint64_t n)
 	}
 }
 
-/* One sendmsg: 1 all of what was gathered left, 0 the socket is full, or an error. */
+/* One sendmsg of about *budget bytes: 1 all of what was gathered left, 0 the socket is full, or an
+ * error. */
 static int
-send_some(struct alm_conn *c)
+send_some(struct alm_conn *c, uint64_t *budget)
 {
 	struct iovec iov[IOV_MAX_];
 	struct msghdr msg = {.msg_iov = iov};
@@ -240,16 +243,17 @@ send_some(struct alm_conn *c)
 	uint64_t total = 0;
 	ssize_t n;
 
-	for (p = c->out; p && msg.msg_iovlen < IOV_MAX_; p = p->next) {
+	for (p = c->out; p && msg.msg_iovlen < IOV_MAX_ && total < *budget; p = p->next) {
 		iov[msg.msg_iovlen].iov_base = (void *)(uintptr_t)p->data;
-		iov[msg.msg_iovlen++].iov_len = p->len;
-		total += p->len;
+		iov[msg.msg_iovlen].iov_len = p->len < *budget - total ? p->len : *budget - total;
+		total += iov[msg.msg_iovlen++].iov_len;
 	}
 	n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : ALM_ECLOSED;
 	count(c->w, COUNT_BYTES_OUT, (uint64_t)n);
 	sent(c, (uint64_t)n);
+	*budget -= (uint64_t)n;
 	return (uint64_t)n == total;
 }
 
@@ -284,10 +288,11 @@ drained(struct alm_conn *c)
 void
 conn_send(struct alm_conn *c)
 {
+	uint64_t budget = TURN_BYTES;
 	int st = 1, i;
 
-	for (i = 0; c->out && st == 1 && i < SENDS_MAX; i++)
-		st = send_some(c);
+	for (i = 0; c->out && st == 1 && budget > 0 && i < SENDS_MAX; i++)
+		st = send_some(c, &budget);
 	if (st < 0) {
 		conn_dead(c, st);
 		return;
