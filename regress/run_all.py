@@ -53,7 +53,9 @@ def count_trs(build, tally, suite):
             if not m:
                 continue
             n += 1
-            ok = m.group(1) in ("PASS", "SKIP")
+            if m.group(1) == "SKIP":
+                continue
+            ok = m.group(1) == "PASS"
             tally.add(f"{suite} {test} {m.group(2)}", ok)
         if re.search(r":global-test-result: (FAIL|ERROR)", open(trs, errors="replace").read()):
             print(tail(trs[:-4] + ".log"), flush=True)
@@ -133,6 +135,7 @@ def main():
         open(log, "wb").close()
         ok = run(["cppcheck", "-q", "--std=c11", "--error-exitcode=1", "--inline-suppr", "-j2",
                   "--enable=warning,portability", "--suppress=missingIncludeSystem",
+                  "--suppress=unknownMacro",
                   "-I", "include", "-I", "server", "server", "plugins", "contrib"], top, log)
         tally.add("cppcheck is clean", ok)
         if not ok:

@@ -19,7 +19,7 @@ static struct rig rig;
 static struct rig_group group;
 static const struct alm_storage_ops_v0 *real;
 static struct alm_storage_ops_v0 faulty;
-static int append_status, sync_status;
+static _Atomic int append_status, sync_status; /* read by the log writer's thread */
 static uint64_t available;
 
 static int

@@ -55,7 +55,7 @@ gather_init(struct gather *g, struct request *r)
 	g->bytes = g->messages = g->scanned = 0;
 	g->full = 0;
 	p = g->f->tags;
-	end = p + g->f->tags_len;
+	end = p ? p + g->f->tags_len : NULL;
 	while (p && p < end && g->n_tags < TAGS_MAX) {
 		zero = memchr(p, 0, (size_t)(end - p));
 		if (!zero)
@@ -560,11 +560,15 @@ int
 fetch_request(struct alm_conn *c, uint64_t tag, const struct alm_fetch *in)
 {
 	struct worker *w = c->w;
-	struct request *r = request_new(c, tag, REQ_FETCH);
 	const struct topic_entry *t;
+	struct request *r;
 	struct fetch *f;
 	int st;
 
+	/* A peer that has ended its side waits for no news: a subscription would go on for ever. */
+	if (c->eof && in->wait_ms)
+		return ALM_ECLOSED;
+	r = request_new(c, tag, REQ_FETCH);
 	if (!r)
 		return c->state != CONN_OPEN ? ALM_ECLOSED : ALM_ENOMEM;
 	worker_wake(w);

@@ -97,6 +97,7 @@ mem_state_load(const struct alm_host *host, const struct mem_map *m, struct mem_
 {
 	int found = 0, written = 0;
 
+	memset(out, 0, sizeof *out);
 	for (uint32_t copy = 0; copy < 2; copy++) {
 		struct mem_state s;
 
