@@ -91,6 +91,15 @@ map_input(struct link *l)
 }
 
 int
+link_news(const struct link *l, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) != 0 || l->map_ino != (uint64_t)st.st_ino ||
+	    l->map_dev != (uint64_t)st.st_dev;
+}
+
+int
 link_attach(struct link *l, int fd)
 {
 	struct region_ring *own = own_ring(l);

@@ -174,6 +174,8 @@ void link_init(struct link *, struct region *self, uint32_t peer_id, int peer_be
  * incarnation that is attached already changes nothing; one that was detached does not come back
  * (ALM_ESTALE). Rings the peer's bell, so that it notices. */
 int link_attach(struct link *, int fd);
+/* 1: fd is another incarnation than the one attached last. */
+int link_news(const struct link *, int fd);
 /* Forget the peer; it sees the link go down. */
 void link_detach(struct link *);
 /* 1 if both sides are attached to each other's present incarnation and the peer is not broken. */

@@ -354,6 +354,19 @@ drain_all(struct ledger *l)
 	return total;
 }
 
+void
+drain_last(struct ledger *l, uint32_t worker)
+{
+	const struct link *link = &l->link[PEER_WORKER(worker)];
+
+	/* Its answers have nobody to go to; written out first, neither they nor full batches stop it. */
+	do {
+		write_finish(l);
+		results_forget(l->results, worker);
+	} while (link->peer != NULL && may_drain(l) && drain_worker(l, worker) > 0);
+	results_forget(l->results, worker);
+}
+
 int
 drain_more(struct ledger *l)
 {

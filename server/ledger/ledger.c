@@ -172,17 +172,14 @@ static void
 on_peer(struct role_env *env, uint32_t peer, int fd)
 {
 	struct ledger *l = env->state;
-	uint64_t before;
 
 	if (peer == PEER_LEDGER || peer > last_peer(l))
 		return;
-	ledger_turn(l); /* what the one before has published is stored, as far as there is room for it */
-	before = l->link[peer].peer != NULL ? l->link[peer].peer_generation : 0;
+	if (peer != PEER_INDEXER && link_news(&l->link[peer], fd))
+		drain_last(l, peer - PEER_WORKER(0));
 	if (link_attach(&l->link[peer], fd) != ALM_OK)
 		log_error("could not attach to %s %u: %s", peer == PEER_INDEXER ? "indexer" : "worker",
 		    peer == PEER_INDEXER ? 0 : peer - PEER_WORKER(0), err_text());
-	else if (peer != PEER_INDEXER && l->link[peer].peer_generation != before)
-		results_forget(l->results, peer - PEER_WORKER(0));
 	ledger_turn(l);
 }
 

@@ -152,6 +152,8 @@ void batch_recycle(struct ledger *, struct batch *);
 
 /* drain.c: rings -> gather. Returns how many records were taken from rings. */
 uint32_t drain_all(struct ledger *);
+/* Take what a worker that is gone left in its ring, before its successor is attached. */
+void drain_last(struct ledger *, uint32_t worker);
 int drain_more(struct ledger *); /* 1 if a ring holds something that could be taken now */
 
 /* write.c: closed batches -> store. Returns 1 if something moved. */
