@@ -194,6 +194,35 @@ publish(struct world *w, uint32_t id, uint32_t queue, uint64_t producer, uint32_
 	return append(w);
 }
 
+/* Offset of group a, topic b: the key holds zero bytes, so it is built by hand. */
+static int
+offset_put(struct world *w, uint64_t version)
+{
+	static const char key[] = {'g', 0, 't', 0, 'q'};
+	const struct alm_slice ns = {ALM_NS_OFFSET, strlen(ALM_NS_OFFSET)};
+	const struct alm_state_txn t = {(uint16_t)ns.len, 1, 0};
+	const struct alm_state_op o = {ALM_STATE_PUT, 0, sizeof key,
+	    sizeof(struct alm_offset)};
+	uint8_t body[128];
+	uint32_t n = 0;
+
+	memcpy(body, &t, sizeof t);
+	n += (uint32_t)sizeof t;
+	memcpy(body + n, ns.data, ns.len);
+	n += (uint32_t)ns.len;
+	memcpy(body + n, &o, sizeof o);
+	n += (uint32_t)sizeof o;
+	memcpy(body + n, key, sizeof key);
+	n += (uint32_t)sizeof key;
+	memset(body + n, 0, sizeof(struct alm_offset));
+	n += (uint32_t)sizeof(struct alm_offset);
+	group_begin(w);
+	w->conditions[w->g.n_conditions++] = (struct msg_condition){
+	    state_key_hash(ns, (struct alm_slice){key, sizeof key}), version};
+	add(w, ALM_REC_STATE, body, n);
+	return append(w);
+}
+
 /* ---- topics ---- */
 
 static void
@@ -208,6 +237,26 @@ gives_new_topics_the_next_id_and_the_defaults(void **state)
 	assert_int_equal(topic(w, "a")->created, w->log_time);
 	assert_int_equal(topic(w, "b")->id, 2);
 	assert_int_equal(topic(w, "b")->queues, 7);
+}
+
+static void
+drops_the_offsets_of_a_deleted_topic_or_group(void **state)
+{
+	struct world *w = *state;
+
+	topic_put(w, "t", (struct alm_topic){.version = 1});
+	assert_int_equal(offset_put(w, 0), ALM_OK);
+	assert_int_equal(offset_put(w, 0), ALM_EEXIST);
+	assert_int_equal(topic_delete(w, "t"), ALM_OK);
+	assert_int_equal(offset_put(w, 0), ALM_OK);
+	group_begin(w);
+	change(w, ALM_NS_GROUP, ALM_STATE_PUT, "g", &(struct alm_group){.version = 1},
+	    sizeof(struct alm_group));
+	assert_int_equal(append(w), ALM_OK);
+	group_begin(w);
+	change(w, ALM_NS_GROUP, ALM_STATE_DELETE, "g", NULL, 0);
+	assert_int_equal(append(w), ALM_OK);
+	assert_int_equal(offset_put(w, 0), ALM_OK);
 }
 
 static void
@@ -602,7 +651,7 @@ keeps_versions_through_deletions(void **state)
 
 		if (roll(&d, 3) > 0) {
 			model[k] = i + 1;
-			assert_int_equal(versions_put(&v, key, i + 1), ALM_OK);
+			assert_int_equal(versions_put(&v, key, i + 1, (struct version_owner){0, 0}), ALM_OK);
 		} else {
 			model[k] = 0;
 			versions_del(&v, key);
@@ -644,6 +693,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	    T(gives_new_topics_the_next_id_and_the_defaults),
+	    T(drops_the_offsets_of_a_deleted_topic_or_group),
 	    T(never_gives_an_id_twice),
 	    T(lets_queues_grow_but_not_shrink),
 	    T(refuses_bad_topics),

@@ -150,6 +150,35 @@ follow_topic(struct sequencer *s, struct alm_slice name, uint32_t old_id)
 	return e != NULL ? set_topic(s, &e->topic) : ALM_OK;
 }
 
+/* Whose offset a key of ALM_NS_OFFSET is: group, 0, topic, 0, queue. */
+static struct version_owner
+offset_owner(struct alm_slice key)
+{
+	const char *group = key.data, *topic, *end;
+	struct version_owner none = {0, 0};
+
+	topic = key.len > 0 ? memchr(group, 0, key.len) : NULL;
+	if (topic == NULL)
+		return none;
+	topic++;
+	end = memchr(topic, 0, key.len - (uint64_t)(topic - group));
+	if (end == NULL)
+		return none;
+	return (struct version_owner){hash64(topic, (uint64_t)(end - topic)),
+	    hash64(group, (uint64_t)(topic - 1 - group))};
+}
+
+/* As the state store does (state/store_fold.c): the offsets of a deleted topic or group go too. */
+static void
+delete_key(struct sequencer *s, struct alm_slice ns, struct alm_slice key)
+{
+	if (slice_is(ns, ALM_NS_GROUP))
+		versions_del_owned(&s->versions, (struct version_owner){0, hash64(key.data, key.len)});
+	else if (slice_is(ns, ALM_NS_TOPIC) && catalogue_topic(s->catalogue, key) != NULL)
+		versions_del_owned(&s->versions, (struct version_owner){hash64(key.data, key.len), 0});
+	versions_del(&s->versions, state_key_hash(ns, key));
+}
+
 static int
 fold_op(struct sequencer *s, struct alm_slice ns, const struct alm_state_op *op,
     struct alm_slice key, struct alm_slice val, uint64_t position)
@@ -159,10 +188,13 @@ fold_op(struct sequencer *s, struct alm_slice ns, const struct alm_state_op *op,
 	int status;
 
 	if (op->op == ALM_STATE_PUT) {
-		if (versions_put(&s->versions, state_key_hash(ns, key), position) != ALM_OK)
+		const struct version_owner owner = slice_is(ns, ALM_NS_OFFSET) ? offset_owner(key) :
+		    (struct version_owner){0, 0};
+
+		if (versions_put(&s->versions, state_key_hash(ns, key), position, owner) != ALM_OK)
 			return err_set(ALM_ENOMEM, "no memory for a state key");
 	} else {
-		versions_del(&s->versions, state_key_hash(ns, key));
+		delete_key(s, ns, key);
 	}
 	if (!slice_is(ns, ALM_NS_TOPIC))
 		return catalogue_apply_op(s->catalogue, ns, op, key, val, position);
@@ -310,7 +342,8 @@ static int
 save_versions(const struct sequencer *s, struct buf *image, struct ckpt_head *head)
 {
 	for (uint64_t i = 0; i < s->versions.cap; i++) {
-		struct ckpt_version row = {s->versions.row[i].key, s->versions.row[i].version};
+		const struct version_row *v = &s->versions.row[i];
+		struct ckpt_version row = {v->key, v->version, v->owner.topic, v->owner.group};
 
 		if (row.version != 0 && buf_put(image, &row, sizeof row) != ALM_OK)
 			return ALM_ENOMEM;
@@ -376,7 +409,8 @@ sequencer_load(struct sequencer *s, const struct checkpoint *c)
 	for (uint64_t i = 0; status == ALM_OK && i < c->head->count[CKPT_VERSIONS]; i++) {
 		if (v[i].version == 0)
 			return err_set(ALM_ECORRUPT, "the checkpoint holds a version 0");
-		status = versions_put(&s->versions, v[i].key, v[i].version);
+		status = versions_put(&s->versions, v[i].key, v[i].version,
+		    (struct version_owner){v[i].topic, v[i].group});
 	}
 	if (status == ALM_OK)
 		status = producers_load(s->producers, c);

@@ -61,7 +61,7 @@ grow(struct versions *v)
 }
 
 int
-versions_put(struct versions *v, struct hash128 key, uint64_t version)
+versions_put(struct versions *v, struct hash128 key, uint64_t version, struct version_owner owner)
 {
 	uint64_t at = find(v, key);
 
@@ -73,6 +73,7 @@ versions_put(struct versions *v, struct hash128 key, uint64_t version)
 			at = find(v, key);
 		}
 		v->row[at].key = key;
+		v->row[at].owner = owner;
 		v->count++;
 	}
 	v->row[at].version = version;
@@ -101,4 +102,16 @@ versions_del(struct versions *v, struct hash128 key)
 		v->row[hole] = v->row[at];
 		hole = at;
 	}
+}
+
+void
+versions_del_owned(struct versions *v, struct version_owner owner)
+{
+	/* A deletion may shift a later row into this place: look at it again. What it shifts across
+	 * the table's end was looked at before. */
+	for (uint64_t i = 0; i < v->cap; i++)
+		while (v->row[i].version != 0 &&
+		    ((owner.topic != 0 && v->row[i].owner.topic == owner.topic) ||
+		    (owner.group != 0 && v->row[i].owner.group == owner.group)))
+			versions_del(v, v->row[i].key);
 }

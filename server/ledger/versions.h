@@ -5,10 +5,15 @@
 
 #include "base/base.h"
 
+struct version_owner { /* of an offset: hash64 of its topic's and group's names; else 0 */
+	uint64_t topic, group;
+};
+
 struct versions {
 	struct version_row {
 		struct hash128 key;
 		uint64_t version; /* 0: free */
+		struct version_owner owner;
 	} *row;
 	uint64_t cap, count;
 };
@@ -17,7 +22,9 @@ int versions_init(struct versions *); /* ALM_OK or ALM_ENOMEM */
 void versions_free(struct versions *);
 uint64_t versions_get(const struct versions *, struct hash128 key); /* 0: absent */
 /* version is not 0. ALM_ENOMEM if the table cannot grow. */
-int versions_put(struct versions *, struct hash128 key, uint64_t version);
+int versions_put(struct versions *, struct hash128 key, uint64_t version, struct version_owner);
 void versions_del(struct versions *, struct hash128 key);
+/* Delete the offsets of a topic or of a group, whichever is not 0. A walk over the table. */
+void versions_del_owned(struct versions *, struct version_owner);
 
 #endif

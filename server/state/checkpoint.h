@@ -19,7 +19,7 @@
 
 #define CKPT_FILE "catalogue.ckpt"
 #define CKPT_MAGIC 0x3154504b434d4c41ull /* "ALMCKPT1" */
-#define CKPT_VERSION 1u
+#define CKPT_VERSION 2u
 
 #define CKPT_TOPICS 0u    /* struct ckpt_topic, then the name padded to 8 */
 #define CKPT_GROUPS 1u    /* struct ckpt_group, then the name padded to 8 */
@@ -62,6 +62,7 @@ struct ckpt_queue {
 struct ckpt_version {
 	struct hash128 key;
 	uint64_t version;
+	uint64_t topic, group; /* of an offset: hash64 of the names; else 0 */
 };
 
 struct ckpt_producer {
