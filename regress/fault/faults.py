@@ -148,6 +148,39 @@ def a_dead_worker_is_its_own_clients_matter():
         tap.is_({n for n in map(got.count, ("0", "1999", "3999"))}, {2}, "from both")
 
 
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1]))
+
+
+def a_flipped_bit():
+    with Node() as node:
+        tap.isnt(node.try_start().rc, 0, "a second daemon on the same data directory is refused")
+        node.run("topic", "create", "t", check=True)
+        node.run("pub", "t", "-", input="".join(f"message {i}\n" for i in range(50)), check=True)
+        node.run("pub", "t", "the last one", check=True)
+        node.stop()
+        log = os.path.join(node.data, "log")
+        segment = os.path.join(log, "0000000000000000.seg")
+        with open(segment, "rb") as f:
+            at = f.read().find(b"message 5")
+        for name, at in (("0000000000000000.seg", at), ("0000000000000000.idx", 40), ("meta", 40)):
+            flip(os.path.join(log, name), at)
+            got = node.run("log", "verify", node.data, "--plugin-path", os.path.join(node.build, ".libs"))
+            tap.is_(got.rc, 1, f"log verify finds a flipped bit in {name}")
+            if name.endswith(".seg"):
+                refused = node.try_start()
+                tap.is_(refused.rc, 3, "a node whose log is damaged does not start")
+                tap.like(refused.stderr, r"--accept-data-loss, which drops all.*positions \d+-\d+",
+                         "and names what would go")
+            flip(os.path.join(log, name), at)
+        node.start()
+        tap.is_(len(read_all(node, "t")), 51, "nothing was cut off meanwhile")
+
+
 def main():
     with tempfile.TemporaryDirectory() as directory:
         shim = build_shim(directory)
@@ -156,6 +189,7 @@ def main():
         a_failed_call(shim, "pwrite", r"could not append to the log.*not retried")
     hostile_bytes()
     a_dead_worker_is_its_own_clients_matter()
+    a_flipped_bit()
     a_full_disk()
 
 
