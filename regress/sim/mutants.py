@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The test of the test: bugs put into the Raft core one at a time; the simulator must find each.
 
-    regress/sim/mutants.py --top DIR --build DIR [--only NAME] [--seconds 20]
+    regress/sim/mutants.py --top DIR --build DIR [--only NAME] [--seconds 90]
 
 Each mutant is one replacement in one file of plugins/consensus/raft, compiled into a provider of its
 own and simulated over fresh seeds until a seed fails or the time is over.  TAP: one test a mutant, plus
@@ -97,7 +97,7 @@ def main():
     ap.add_argument("--top", default=os.environ.get("ALMADIA_SRCDIR"))
     ap.add_argument("--build", default=os.environ.get("ALMADIA_BUILDDIR"), help="has the program regress/sim/sim")
     ap.add_argument("--only")
-    ap.add_argument("--seconds", type=int, default=20)
+    ap.add_argument("--seconds", type=int, default=90)
     args = ap.parse_args()
     sim = os.path.join(args.build, "regress/sim/sim")
     out_dir = os.path.join(args.build, "regress/sim/mutants")

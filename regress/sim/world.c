@@ -70,7 +70,7 @@ node_crash(struct sim *s, struct node *n)
 	n->incarnation++;
 	s->crashes++;
 	sim_trace(s, "node %lu crashes, keeps %lu", n->id, keep);
-	schedule(s, s->now + 1000 + rnd(s, 2000000), AT_RESTART, (uint32_t)n->id, 0, 0, 0, NULL);
+	schedule(s, s->now + 1000 + rnd(s, rnd(s, 2) ? 20000 : 2000000), AT_RESTART, (uint32_t)n->id, 0, 0, 0, NULL);
 	for (uint32_t i = 1; i <= s->n_nodes; i++)
 		if (i != n->id)
 			schedule(s, s->now + 1 + rnd(s, 2000), AT_LOST, i, n->id, 0, 0, NULL);
