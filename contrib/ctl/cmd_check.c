@@ -85,9 +85,10 @@ probe_disk(struct health *h)
 
 	if (node_json(h->c, h->client, "config", &conf) != RC_OK)
 		return;
-	json_array_foreach (conf, at, row)
+	json_array_foreach (conf, at, row) {
 		if (strcmp(json_string_value(json_object_get(row, "key")), "data_dir") == 0)
 			dir = json_string_value(json_object_get(row, "value"));
+	}
 	if (dir != NULL && statvfs(dir, &fs) == 0) {
 		uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
 		enum level l = left < (uint64_t)opt_num(h->c, "crit-disk") ? LEVEL_CRIT

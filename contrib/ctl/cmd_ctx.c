@@ -135,8 +135,9 @@ book_print(const struct book *b, FILE *f)
 		fprintf(f, "[almadia]\ncurrent = %s\n", b->current);
 	json_object_foreach (b->contexts, name, list) {
 		fprintf(f, "[context %s]\n", name);
-		json_array_foreach (list, at, server)
+		json_array_foreach (list, at, server) {
 			fprintf(f, "server = %s\n", json_string_value(server));
+		}
 	}
 }
 
@@ -182,9 +183,10 @@ no_such_context(const struct call *c, const struct book *b, const char *name)
 	const char *other;
 	json_t *list;
 
-	json_object_foreach (b->contexts, other, list)
+	json_object_foreach (b->contexts, other, list) {
 		if (words_close(name, other))
 			return fail(c, RC_NOTFOUND, "no context \"%s\": did you mean \"%s\"?", name, other);
+	}
 	return fail(c, RC_NOTFOUND, "no context \"%s\": see almadia ctx list", name);
 }
 
@@ -208,9 +210,10 @@ use_context(struct call *c, const struct book *b, const char *name)
 
 	if (list == NULL)
 		return no_such_context(c, b, name);
-	json_array_foreach (list, at, server)
+	json_array_foreach (list, at, server) {
 		if (c->n_servers < SERVERS_MAX)
 			c->servers[c->n_servers++] = json_string_value(server);
+	}
 	c->context_servers = json_incref(list);
 	return RC_OK;
 }
@@ -297,8 +300,9 @@ cmd_ctx_list(struct call *c)
 	int rc = book_read(c, &b);
 
 	if (rc == RC_OK) {
-		json_object_foreach (b.contexts, name, list)
+		json_object_foreach (b.contexts, name, list) {
 			json_array_append_new(rows, context_json(&b, name));
+		}
 		out_rows(c->out, context_cols, 3, json_incref(rows));
 	}
 	json_decref(rows);

@@ -153,10 +153,11 @@ committed_row(const json_t *offsets, const char *topic, uint32_t queue)
 	json_t *row;
 	size_t at;
 
-	json_array_foreach (offsets, at, row)
+	json_array_foreach (offsets, at, row) {
 		if (strcmp(json_string_value(json_object_get(row, "topic")), topic) == 0 &&
 		    json_integer_value(json_object_get(row, "queue")) == (json_int_t)queue)
 			return row;
+	}
 	return NULL;
 }
 

@@ -215,11 +215,12 @@ cmd_plugin_info(struct call *c)
 	if (rc != RC_OK)
 		return rc;
 	add_state(list);
-	json_array_foreach (list, at, p)
+	json_array_foreach (list, at, p) {
 		if (same_plugin(p, c->args[0])) {
 			found = p;
 			n++;
 		}
+	}
 	if (n == 0)
 		rc = fail_status(c, ALM_ENOTFOUND, "no plugin \"%s\": see almadia plugin list", c->args[0]);
 	else if (n > 1)

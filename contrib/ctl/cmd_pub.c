@@ -298,8 +298,9 @@ queue_rows(const struct publisher *p)
 	const char *key;
 
 	if (rows != NULL) {
-		json_object_foreach (p->queues, key, row)
+		json_object_foreach (p->queues, key, row) {
 			rows[i++] = row;
+		}
 		qsort(rows, n, sizeof rows[0], by_queue);
 		for (i = 0; i < n; i++)
 			json_array_append(list, rows[i]);

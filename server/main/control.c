@@ -51,6 +51,7 @@ control_send(int sock, const struct control *c, int fd)
 int
 control_recv(int sock, struct control *out, int *fd)
 {
+	/* cppcheck-suppress ctuuninitvar ; the kernel fills it */
 	struct iovec iov = {out, sizeof *out};
 	union fd_space space;
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space.bytes,

@@ -206,9 +206,10 @@ print_plugin(const json_t *o)
 	}
 	printf("%-10s %-12s %-8s ABI %-5s %s\n           %s\n", text_of(o, "kind"), text_of(o, "name"),
 	    text_of(o, "version"), text_of(o, "abi"), text_of(o, "file"), text_of(o, "doc"));
-	json_array_foreach(json_object_get(o, "settings"), i, s)
+	json_array_foreach(json_object_get(o, "settings"), i, s) {
 		printf("           %s = %s  (%s) %s\n", text_of(s, "name"), text_of(s, "default"),
 		    text_of(s, "type"), text_of(s, "doc"));
+	}
 }
 
 static int
@@ -224,8 +225,9 @@ list(const struct config *conf, int json)
 	if (status != ALM_OK || json)
 		return print(&b, status);
 	json_t *all = json_loadb((const char *)b.data, b.len, 0, NULL);
-	json_array_foreach(all, i, o)
+	json_array_foreach(all, i, o) {
 		print_plugin(o);
+	}
 	if (json_array_size(all) == 0)
 		fprintf(stderr, "almadiad: no plugins in %s\n", config_core(conf)->plugin_path);
 	json_decref(all);
