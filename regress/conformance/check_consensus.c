@@ -3,12 +3,12 @@
  *	check_consensus FILE.so [SEED=N]
  *
  * Output is TAP; exit 0 if all tests passed, 1 if not, 2 for wrong usage. */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "regress/conformance/consensus_kit.h"
+#include "regress/conformance/kit.h"
 
 static const struct alm_consensus_ops_v0 *ops;
 static uint64_t seed = 1;
@@ -383,35 +383,11 @@ static const struct {
 #undef T
 };
 
-static int
-find_ops(const char *file)
-{
-	void *so = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-	const struct alm_module *m;
-	union {
-		void *p;
-		alm_module_fn fn;
-	} sym;
-
-	if (so == NULL) {
-		fprintf(stderr, "check_consensus: %s\n", dlerror());
-		return 0;
-	}
-	sym.p = dlsym(so, "alm_module_v1");
-	m = sym.p != NULL ? sym.fn() : NULL;
-	for (uint32_t i = 0; m != NULL && m->magic == ALM_MODULE_MAGIC && i < m->n_providers; i++)
-		if (m->providers[i].kind == ALM_KIND_CONSENSUS &&
-		    m->providers[i].ops_size >= sizeof *ops)
-			ops = m->providers[i].ops;
-	if (ops == NULL)
-		fprintf(stderr, "check_consensus: %s has no consensus provider\n", file);
-	return ops != NULL;
-}
-
 int
 main(int argc, char **argv)
 {
 	const uint32_t n = sizeof tests / sizeof tests[0];
+	const void *table;
 	uint32_t bad = 0;
 
 	if (argc < 2 || argc > 3 || (argc == 3 && strncmp(argv[2], "SEED=", 5) != 0)) {
@@ -420,8 +396,9 @@ main(int argc, char **argv)
 	}
 	if (argc == 3)
 		seed = strtoull(argv[2] + 5, NULL, 10);
-	if (!find_ops(argv[1]))
+	if (kit_load(argv[1], ALM_KIND_CONSENSUS, &table) == NULL)
 		return 2;
+	ops = table;
 	printf("1..%u\n", n);
 	for (uint32_t i = 0; i < n; i++) {
 		failed[0] = '\0';

@@ -12,7 +12,6 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 
 #include <almadia/indexer.h>
 
+#include "regress/conformance/kit.h"
 #include "regress/lib/fakehost.h"
 #include "regress/lib/mkbatch.h"
 
@@ -33,8 +33,7 @@
 #define BATCHES_MAX 4000u
 
 static const struct alm_provider *provider;
-static struct alm_indexer_ops_v0 table; /* as the core completes it */
-static const struct alm_indexer_ops_v0 *ops = &table;
+static const struct alm_indexer_ops_v0 *ops;
 static uint64_t first_seed = 1;
 
 struct fixture {
@@ -924,59 +923,6 @@ a_hundred_thousand_queues_fit(void **state)
 
 /* ---- main ---- */
 
-static int
-no_position(struct alm_index *x, uint64_t position)
-{
-	(void)x;
-	(void)position;
-	return ALM_ENOTSUP;
-}
-
-static int
-no_topic(struct alm_index *x, uint32_t topic)
-{
-	(void)x;
-	(void)topic;
-	return ALM_ENOTSUP;
-}
-
-static int
-no_batch(struct alm_index *x, const struct alm_batch *b)
-{
-	(void)x;
-	(void)b;
-	return ALM_ENOTSUP;
-}
-
-static int
-find_provider(const char *file)
-{
-	void *dl = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-	alm_module_fn fn = NULL;
-	const struct alm_module *m;
-
-	if (dl)
-		*(void **)&fn = dlsym(dl, "alm_module_v1");
-	if (!fn) {
-		printf("Bail out! %s: %s\n", file, dlerror());
-		return -1;
-	}
-	m = fn();
-	for (uint32_t i = 0; i < m->n_providers; i++)
-		if (m->providers[i].kind == ALM_KIND_INDEXER)
-			provider = &m->providers[i];
-	if (!provider) {
-		printf("Bail out! %s: has no indexer\n", file);
-		return -1;
-	}
-	memcpy(&table, provider->ops, provider->ops_size < sizeof table ? provider->ops_size : sizeof table);
-	table.release = table.release ? table.release : no_position;
-	table.drop_topic = table.drop_topic ? table.drop_topic : no_topic;
-	table.verify = table.verify ? table.verify : no_batch;
-	printf("# %s: indexer %s, seed %llu\n", file, provider->name, (unsigned long long)first_seed);
-	return 0;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -1003,6 +949,8 @@ main(int argc, char **argv)
 	    T(a_hundred_thousand_queues_fit),
 	};
 
+	const void *table;
+
 	if (argc < 2 || argc > 4) {
 		fprintf(stderr, "usage: check_indexer FILE.so [SEED [TEST]]\n");
 		return 2;
@@ -1011,7 +959,10 @@ main(int argc, char **argv)
 		cmocka_set_test_filter(argv[3]);
 	if (argc > 2)
 		first_seed = strtoull(argv[2], NULL, 10);
-	if (find_provider(argv[1]))
-		return 1;
+	if ((provider = kit_load(argv[1], ALM_KIND_INDEXER, &table)) == NULL)
+		return 2;
+	ops = table;
+	printf("# %s: indexer %s, seed %llu\n", argv[1], provider->name, (unsigned long long)first_seed);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,38 +6,12 @@
  * Output is TAP; exit 0 if all tests passed, 1 if not, 2 for wrong usage. */
 #include "regress/conformance/storage_kit.h"
 
-#include <dlfcn.h>
+#include "regress/conformance/kit.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const struct alm_provider *
-storage_of(const char *file)
-{
-	void *so = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-	const struct alm_module *m;
-	union {
-		void *p;
-		alm_module_fn fn;
-	} sym;
-
-	if (so == NULL) {
-		fprintf(stderr, "check_storage: %s\n", dlerror());
-		return NULL;
-	}
-	sym.p = dlsym(so, "alm_module_v1");
-	m = sym.p != NULL ? sym.fn() : NULL;
-	if (m == NULL || m->magic != ALM_MODULE_MAGIC) {
-		fprintf(stderr, "check_storage: %s is not a plugin\n", file);
-		return NULL;
-	}
-	for (uint32_t i = 0; i < m->n_providers; i++)
-		if (m->providers[i].kind == ALM_KIND_STORAGE)
-			return &m->providers[i];
-	fprintf(stderr, "check_storage: %s has no storage provider\n", file);
-	return NULL;
-}
 
 static int
 option(struct skit *k, char *arg)
@@ -68,6 +42,7 @@ main(int argc, char **argv)
 {
 	char own[] = "/tmp/check_storage.XXXXXX";
 	struct skit k = {.seed = 20250601, .arena = 64 << 20};
+	const void *ops;
 	uint32_t bad;
 
 	for (int i = 2; i < argc; i++)
@@ -77,9 +52,10 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: check_storage FILE.so [NAME=VALUE ...]\n");
 		return 2;
 	}
-	k.provider = storage_of(argv[1]);
+	k.provider = kit_load(argv[1], ALM_KIND_STORAGE, &ops);
 	if (k.provider == NULL)
 		return 2;
+	k.ops = ops;
 	if (k.dir == NULL && (k.dir = mkdtemp(own)) == NULL) {
 		perror("check_storage: mkdtemp");
 		return 2;

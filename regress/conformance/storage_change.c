@@ -165,7 +165,7 @@ a_pinned_view_stays_valid(struct skit *k)
 	SKIT_OK(k, k->ops->reader_open(fh_host(k->fh), k->path, &r) == ALM_OK);
 	SKIT_OK(k, k->ops->reader_get(r, 0, skit_end(k), &v) == ALM_OK);
 	for (int round = 0; round < 8; round++) {
-		if (k->ops->flags != NULL && k->ops->flags() & ALM_STORAGE_ARENA && round > 2)
+		if (k->ops->flags() & ALM_STORAGE_ARENA && round > 2)
 			break; /* space that is pinned cannot be used */
 		SKIT_OK(k, skit_fill(k, st, 1 << 20, 8000) == ALM_OK);
 		while (first + (1 << 20) < skit_end(k))
@@ -226,7 +226,7 @@ a_full_store_refuses_and_recovers(struct skit *k)
 	uint64_t first = 0, end;
 	int rc;
 
-	if (k->ops->flags == NULL || !(k->ops->flags() & ALM_STORAGE_ARENA))
+	if (!(k->ops->flags() & ALM_STORAGE_ARENA))
 		return; /* a disk is filled by the fault tests */
 	SKIT_OK(k, (st = skit_open(k, 0, NULL)) != NULL);
 	for (int round = 0; round < 3; round++) {
@@ -379,14 +379,14 @@ a_reader_follows_a_writer_that_recycles(struct skit *k)
 }
 
 const struct skit_test skit_change[] = {
-    {"truncate drops a suffix for good", truncate_drops_a_suffix_for_good, 0},
-    {"truncate may empty the log", truncate_may_empty_the_log, 0},
-    {"release moves the beginning", release_moves_the_beginning, 0},
+    {"truncate drops a suffix for good", truncate_drops_a_suffix_for_good, SKIT_TRUNCATE},
+    {"truncate may empty the log", truncate_may_empty_the_log, SKIT_TRUNCATE},
+    {"release moves the beginning", release_moves_the_beginning, SKIT_FIND},
     {"everything may be released", everything_may_be_released, 0},
     {"released space comes back", released_space_comes_back, 0},
     {"a pinned view stays valid", a_pinned_view_stays_valid, 0},
     {"a reader follows a writer that recycles", a_reader_follows_a_writer_that_recycles, 0},
-    {"reseed begins anew at a position", reseed_begins_anew_at_a_position, 0},
+    {"reseed begins anew at a position", reseed_begins_anew_at_a_position, SKIT_RESEED},
     {"a full store refuses and recovers", a_full_store_refuses_and_recovers, 0},
     {NULL, NULL, 0},
 };

@@ -177,8 +177,8 @@ a_flipped_bit_is_never_silent(struct skit *k)
 }
 
 const struct skit_test skit_fault[] = {
-    {"verify passes a sound log", verify_passes_a_sound_log, 0},
-    {"read-only changes nothing", read_only_changes_nothing, 1},
-    {"a flipped bit is never silent", a_flipped_bit_is_never_silent, 1},
+    {"verify passes a sound log", verify_passes_a_sound_log, SKIT_VERIFY},
+    {"read-only changes nothing", read_only_changes_nothing, SKIT_FILES | SKIT_VERIFY},
+    {"a flipped bit is never silent", a_flipped_bit_is_never_silent, SKIT_FILES | SKIT_VERIFY},
     {NULL, NULL, 0},
 };

@@ -23,11 +23,11 @@ struct skit {
 	const char *dir;              /* exists; the kit makes and removes directories in it */
 	const char *set[SKIT_SETTINGS][2]; /* settings: name, value */
 	uint32_t n_set;
+	const struct alm_storage_ops_v0 *ops; /* complete */
 	uint64_t arena;               /* bytes, if the provider wants one */
 	uint64_t seed;
 
 	/* the running test's */
-	const struct alm_storage_ops_v0 *ops;
 	struct fakehost *fh;
 	char path[512];
 	struct mkbatch mk;
@@ -43,10 +43,16 @@ uint32_t skit_run(struct skit *);
 
 typedef void (*skit_test_fn)(struct skit *);
 
+#define SKIT_FILES 1u /* a store in files, not in an arena */
+#define SKIT_TRUNCATE 2u
+#define SKIT_RESEED 4u
+#define SKIT_FIND 8u
+#define SKIT_VERIFY 16u
+
 struct skit_test {
 	const char *name;
 	skit_test_fn fn;
-	uint32_t files_only; /* 1: only for providers without an arena */
+	uint32_t needs; /* SKIT_*: skipped for providers without it */
 };
 
 extern const struct skit_test skit_basic[], skit_change[], skit_fault[]; /* end with name NULL */
