@@ -96,7 +96,8 @@ complete_line almadia bench pub --con
 
 def main():
     same(almadia("gen", "man"), read(os.path.join(DOC, "almadia.1")), "almadia.1")
-    for name in ("almadia.1", "almadiad.8", "almadia.conf.5", "libalmadia.3", "almadia-protocol.7"):
+    for name in ("almadia.1", "almadiad.8", "almadia.conf.5", "libalmadia.3", "almadia-protocol.7",
+                 "almadia-plugin.7", "almadia-plugin-check.1"):
         lint(os.path.join(DOC, name), name)
     directory = tempfile.mkdtemp(prefix="almadia-man-")
     try:
