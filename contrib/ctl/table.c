@@ -33,9 +33,10 @@ const struct opt_spec global_opts[] = {
 
 #define TOPIC_OPTS                                                                                 \
 	{"queues", 0, OPT_INT, 0, "N", NULL, "number of queues; may grow later, never shrink"},    \
-	    {"retention-bytes", 0, OPT_SIZE, 0, "SIZE", NULL, "keep at most this much, 0: no limit"}, \
+	    {"retention-bytes", 0, OPT_SIZE, 0, "SIZE", NULL,                                      \
+		"recorded with the topic; only the node's [retention] is applied yet"},            \
 	    {"retention-time", 0, OPT_DURATION, 0, "DURATION", NULL,                               \
-		"keep messages this long, 0: no limit"},                                           \
+		"recorded with the topic; only the node's [retention] is applied yet"},            \
 	    {"max-message", 0, OPT_SIZE, 0, "SIZE", NULL,                                          \
 		"largest body accepted, 0: the node's limit"},                                     \
 	{                                                                                          \
@@ -164,7 +165,7 @@ static const struct opt_spec help_opts[] = {
 const struct command command_table[] = {
     {"topic", "create", "TOPIC", "create a topic",
 	"A setting that is not given takes the node's default.", "rw", 0, topic_create_opts,
-	"almadia topic create orders --queues 8 --retention-time 7d", cmd_topic_create},
+	"almadia topic create orders --queues 8 --max-message 64k", cmd_topic_create},
     {"topic", "list", "[PATTERN]", "list topics",
 	"PATTERN is a shell pattern such as 'orders.*'.", "ro", 0, NULL,
 	"almadia topic list\nalmadia topic list 'orders*' -o plain", cmd_topic_list},

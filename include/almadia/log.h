@@ -272,7 +272,7 @@ struct alm_topic { /* 64 bytes */
 	uint32_t id;               /* 0 in a request: the ledger assigns the next */
 	uint32_t queues;
 	uint32_t durability;
-	uint64_t retention_bytes;  /* 0: no limit */
+	uint64_t retention_bytes;  /* 0: no limit. Both are recorded, not applied yet: see [retention] */
 	uint64_t retention_time;   /* microseconds, 0: no limit */
 	uint32_t max_message;      /* bytes of body, 0: the node's limit */
 	uint32_t flags;
