@@ -1,7 +1,7 @@
 /* ctl/cmd_verify.c - log verify: every checksum of a log on disk, then what is derived from it.
  *
- * The storage plugin checks the log; each indexer plugin compares its directory with it, and the
- * state is folded anew and compared.  Nothing that belongs to the node is changed.  One thread.
+ * The storage plugin checks the log; the ledger's checkpoint is checked, each indexer plugin compares
+ * its directory with the log, and the state is folded anew and compared.  Nothing that belongs to the node is changed.  One thread.
  */
 #include <config.h>
 
@@ -25,6 +25,7 @@
 #include "contrib/ctl/progress.h"
 #include "main/datadir.h"
 #include "module/module.h"
+#include "state/checkpoint.h"
 #include "state/store.h"
 
 static const struct col finding_cols[] = {{"level", "LEVEL", COL_TEXT}, {"part", "PART", COL_TEXT},
@@ -173,6 +174,29 @@ verify_state(struct verifier *v, struct walker *w)
 	return 1;
 }
 
+/* The ledger's checkpoint: sound, and of no longer a log than there is.  1 if it was checked. */
+static int
+verify_checkpoint(struct verifier *v, const struct walker *w)
+{
+	struct checkpoint ck;
+	int status;
+
+	err_clear();
+	status = checkpoint_read(w->o.data_dir, &ck);
+	if (status == ALM_ENOTFOUND)
+		return 0;
+	if (status != ALM_OK) {
+		add_finding(v, "checkpoint", ALM_LOG_ERROR, 0,
+		    err_text()[0] != 0 ? err_text() : status_text(status));
+		return 1;
+	}
+	if (ck.head->position > w->boot.next_position)
+		add_finding(v, "checkpoint", ALM_LOG_ERROR, ck.head->position,
+		    CKPT_FILE " is of a position behind the log's end");
+	checkpoint_free(&ck);
+	return 1;
+}
+
 /* What is derived from the log, if DIR is a data directory that no node uses now. */
 static void
 verify_derived(struct verifier *v, struct walker *w, char *done, uint32_t cap)
@@ -187,8 +211,10 @@ verify_derived(struct verifier *v, struct walker *w, char *done, uint32_t cap)
 		note(v->c, "a node uses %s: its indexes and state were not checked", w->o.data_dir);
 		return;
 	}
+	if (verify_checkpoint(v, w))
+		at = (uint32_t)snprintf(done, cap, "checkpoint");
 	if (verify_state(v, w))
-		at = (uint32_t)snprintf(done, cap, "state");
+		at += (uint32_t)snprintf(done + at, cap - at, "%sstate", at > 0 ? "," : "");
 	(void)snprintf(names, sizeof names, "%s", config_core(w->o.conf)->indexers);
 	for (char *n = strtok_r(names, ", ", &save); n != NULL; n = strtok_r(NULL, ", ", &save))
 		if (verify_index(v, w, n) && at < cap)

@@ -181,6 +181,31 @@ def a_flipped_bit():
         tap.is_(len(read_all(node, "t")), 51, "nothing was cut off meanwhile")
 
 
+def a_flipped_checkpoint():
+    """The ledger's checkpoint is derived from the log: damage to it is found, reported and made good."""
+    with Node() as node:
+        node.run("topic", "create", "t", "--queues", "2", check=True)
+        node.run("pub", "t", "one", "two", "--queue", "0", check=True)
+        node.stop()
+        path = os.path.join(node.data, "catalogue.ckpt")
+        for at in (8, 40, os.path.getsize(path) - 1):
+            flip(path, at)
+            got = node.run("log", "verify", node.data, "--plugin-path", os.path.join(node.build, ".libs"))
+            tap.is_(got.rc, 1, f"log verify finds byte {at} of the checkpoint flipped")
+            tap.like(got.stdout + got.stderr, r"catalogue\.ckpt", "and names the file")
+            flip(path, at)
+        for at in (40, os.path.getsize(path) - 1):
+            flip(path, at)
+            mark = node.mark()
+            node.start()
+            node.wait_log("checkpoint ignored", since=mark)
+            tap.is_(read_all(node, "t")[:2], ["one", "two"], "a node with a damaged checkpoint serves what is in the log")
+            tap.is_(node.run("pub", "t", "more", "--queue", "1").rc, 0, "and takes messages")
+            node.stop()
+            got = node.run("log", "verify", node.data, "--plugin-path", os.path.join(node.build, ".libs"))
+            tap.is_(got.rc, 0, "the file is written anew")
+
+
 def main():
     with tempfile.TemporaryDirectory() as directory:
         shim = build_shim(directory)
@@ -190,6 +215,7 @@ def main():
     hostile_bytes()
     a_dead_worker_is_its_own_clients_matter()
     a_flipped_bit()
+    a_flipped_checkpoint()
     a_full_disk()
 
 

@@ -105,6 +105,8 @@ files_that_are_no_plugins_are_refused(void **state)
 	refused_unrun("empty", "not a shared object (0 bytes)");
 	install("good", "cut", 100);
 	refused_unrun("cut", "cut off: its program headers lie past its end");
+	install("good", "half", 8192); /* the note is whole, what is to be mapped is not */
+	refused_unrun("half", "cut off: what it wants mapped lies past its end");
 	file_name(path, "fifo");
 	mkfifo(path, 0600);
 	refused_unrun("fifo", "not a regular file");

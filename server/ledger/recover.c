@@ -95,7 +95,7 @@ load_checkpoint(struct ledger *l, struct sequencer *s, uint64_t *position)
 		log_warn("checkpoint ignored: it is of position %llu, the log holds %llu-%llu",
 		    (unsigned long long)c.head->position, (unsigned long long)l->first,
 		    (unsigned long long)l->next_position);
-		status = ALM_ENOTFOUND;
+		status = ALM_ESTALE;
 	} else {
 		*position = c.head->position;
 		status = sequencer_load(s, &c);
@@ -151,6 +151,7 @@ recover_sequencer(struct ledger *l)
 		}
 	}
 	l->snapshot.durable = status == ALM_OK ? from : 0;
+	l->snapshot.wanted = status != ALM_OK && status != ALM_ENOTFOUND; /* replace what is damaged */
 	l->catalogue_end = from;
 	status = fold_log(l, s, from);
 	if (status != ALM_OK) {

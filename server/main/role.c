@@ -1,4 +1,4 @@
-/* main/role.c - what surrounds a role: its control socket, first heartbeat and exit, and the start of a
+/* main/role.c - what surrounds a role: its control socket and exit, and the start of a
  * role process from inherited descriptors.
  *
  * Everything here runs on the role's own loop and thread.  A role learns of the world only
@@ -152,8 +152,6 @@ attach(struct role_env *env, struct role_priv *p)
 	if (!env->fused)
 		check_obituary(env->self.head->obituary, sizeof env->self.head->obituary);
 	atomic_store(&env->self.head->pid, (uint64_t)getpid());
-	/* The first beat; the role's own timer of a second goes on with it. */
-	atomic_store_explicit(&env->self.head->heartbeat, clock_mono(), memory_order_relaxed);
 	return ALM_OK;
 }
 

@@ -21,7 +21,7 @@ const char *role_name(uint32_t role, uint32_t slot, char *out, uint32_t cap);
 int role_main(int argc, char **argv, const struct role_table *);
 
 /* Attach an env whose fields are filled in to its loop and start the role: control socket,
- * first heartbeat, stop. ALM_OK, or an error with *exit_code. Threads and fused roles; the env is on its
+ * stop. ALM_OK, or an error with *exit_code. Threads and fused roles; the env is on its
  * loop's thread. */
 int role_begin(struct role_env *, const struct role_table *, int *exit_code);
 /* After the loop, or in fused mode after the role exited: the role's end function, and everything

@@ -107,6 +107,21 @@ scan_segment(int fd, uint64_t size, const ElfW(Phdr) *p, struct alm_note_entry *
 	return found;
 }
 
+/* All that the dynamic linker would map is in the file: past its end there is only SIGBUS. */
+static int
+check_whole(int fd, uint64_t size, const ElfW(Ehdr) *e)
+{
+	ElfW(Phdr) p;
+
+	for (uint32_t i = 0; i < e->e_phnum; i++) {
+		if (!read_at(fd, size, e->e_phoff + i * sizeof p, &p, sizeof p))
+			return err_set(ALM_EVERSION, "cut off: its program headers lie past its end");
+		if (p.p_type == PT_LOAD && (p.p_offset > size || p.p_filesz > size - p.p_offset))
+			return err_set(ALM_EVERSION, "cut off: what it wants mapped lies past its end");
+	}
+	return ALM_OK;
+}
+
 int
 elfnote_read(int fd, struct alm_note_entry out[NOTE_ENTRIES_MAX])
 {
@@ -120,9 +135,11 @@ elfnote_read(int fd, struct alm_note_entry out[NOTE_ENTRIES_MAX])
 	if (!read_at(fd, size, 0, &e, sizeof e))
 		return err_set(ALM_EVERSION, "not a shared object (%llu bytes)", (unsigned long long)size);
 	int status = check_header(&e);
+	if (status == ALM_OK)
+		status = check_whole(fd, size, &e);
 	for (uint32_t i = 0; status == ALM_OK && i < e.e_phnum; i++) {
 		if (!read_at(fd, size, e.e_phoff + i * sizeof p, &p, sizeof p))
-			return err_set(ALM_EVERSION, "cut off: its program headers lie past its end");
+			return err_set(ALM_EIO, "could not be read");
 		status = scan_segment(fd, size, &p, out);
 	}
 	if (status == 0)

@@ -9,7 +9,28 @@
 
 #define BAD_LOG_US 10000000u /* say once in so long that the log cannot be folded */
 
-/* From the checkpoint, or from the begin of the log. */
+/* What the checkpoint says, if it is there and sound and not of a longer log than this one; in all
+ * other cases the log alone has to do, which needs its begin.  ALM_OK and *position, from where to
+ * fold, or why neither is possible. */
+static int
+load_checkpoint(struct worker *w, struct catalogue **c, uint64_t *position)
+{
+	int st = catalogue_load(*c, w->core->data_dir, position);
+
+	if (st == ALM_OK && *position > log_visible(w))
+		st = err_set(ALM_ESTALE, "it is of position %" PRIu64 ", the log ends at %" PRIu64,
+		    *position, log_visible(w));
+	if (st == ALM_OK || st == ALM_ENOTFOUND)
+		return ALM_OK;
+	if (log_first(w) > 0)
+		return st;
+	log_warn("checkpoint ignored, folding the catalogue from the log: %s", err_text());
+	catalogue_free(*c);
+	*position = 0;
+	*c = catalogue_new();
+	return *c ? ALM_OK : err_set(ALM_ENOMEM, "out of memory for the catalogue");
+}
+
 int
 fold_load(struct worker *w)
 {
@@ -19,12 +40,13 @@ fold_load(struct worker *w)
 
 	if (!c)
 		return err_set(ALM_ENOMEM, "out of memory for the catalogue");
-	st = catalogue_load(c, w->core->data_dir, &position);
-	if (st && st != ALM_ENOTFOUND) {
-		catalogue_free(c);
+	st = load_checkpoint(w, &c, &position);
+	if (st) {
+		if (c)
+			catalogue_free(c);
 		return st;
 	}
-	if (st || position < log_first(w))
+	if (position < log_first(w))
 		position = log_first(w);
 	if (w->catalogue)
 		catalogue_free(w->catalogue);
