@@ -8,11 +8,13 @@ own and simulated over fresh seeds until a seed fails or the time is over.  TAP:
 the unchanged core, which must not fail.
 """
 import argparse
+import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 # name, file, text that must occur exactly once, replacement
@@ -100,8 +102,8 @@ def main():
     ap.add_argument("--seconds", type=int, default=90)
     args = ap.parse_args()
     sim = os.path.join(args.build, "regress/sim/sim")
-    out_dir = os.path.join(args.build, "regress/sim/mutants")
-    os.makedirs(out_dir, exist_ok=True)
+    out_dir = tempfile.mkdtemp(prefix="almadia-mutants-")
+    atexit.register(shutil.rmtree, out_dir, ignore_errors=True)
     chosen = [m for m in MUTANTS if args.only in (None, m[0])]
     print(f"1..{len(chosen) + 1}", flush=True)
     bad = 0
